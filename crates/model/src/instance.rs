@@ -1,0 +1,211 @@
+//! Instances: virtual machines launched from an image, and the life of their state.
+//!
+//! ```text
+//! Pending ──ran──► Running ◄──ran── Starting ◄──start── Stopped
+//!    │              │  ▲ │                                 ▲
+//!    │       reboot ▼  │ └──stop──► Stopping ──stopped─────┤
+//!    │          Rebooting           (a guest that powers itself off: Running ──stopped──► Stopped)
+//!    └─failed─► LaunchFailed        any but Terminated ──terminate──► Terminating ──gone──► Terminated
+//! ```
+
+use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    DiskId, Failure, IllegalTransition, ImageId, InstanceId, KeyPairId, ManifestKey, RegionId, TaskId,
+    Timestamp, Uin, ZoneId,
+};
+
+/// Where an instance is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InstanceState {
+    /// Accepted, its machine not yet running.
+    Pending,
+    /// It never ran; the reason is kept.
+    LaunchFailed,
+    /// Its machine runs.
+    Running,
+    /// Its machine is off.
+    Stopped,
+    /// Being switched on.
+    Starting,
+    /// Being switched off.
+    Stopping,
+    /// Being reset.
+    Rebooting,
+    /// Being removed.
+    Terminating,
+    /// Gone. Only the identifier remains.
+    Terminated,
+}
+
+/// What can happen to an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum InstanceEvent {
+    /// Its machine was seen running.
+    Ran,
+    /// Its machine ended, or was found not running.
+    Stopped,
+    /// The launch ended without a machine.
+    LaunchFailed,
+    /// Its owner starts it.
+    StartRequested,
+    /// Its owner stops it.
+    StopRequested,
+    /// Its owner reboots it.
+    RebootRequested,
+    /// Its owner removes it.
+    TerminateRequested,
+    /// Nothing of it is left.
+    Gone,
+}
+
+impl InstanceState {
+    /// The state after `event`.
+    ///
+    /// # Errors
+    /// [`IllegalTransition`] where the event cannot happen in this state.
+    pub fn transition(self, event: InstanceEvent) -> Result<Self, IllegalTransition> {
+        use InstanceEvent as E;
+        use InstanceState as S;
+        match (self, event) {
+            (S::Pending | S::Starting | S::Rebooting | S::Stopping | S::Running, E::Ran) => Ok(S::Running),
+            (S::Running | S::Stopping | S::Starting | S::Rebooting, E::Stopped) => Ok(S::Stopped),
+            (S::Pending, E::LaunchFailed) => Ok(S::LaunchFailed),
+            (S::Stopped, E::StartRequested) => Ok(S::Starting),
+            (S::Running, E::StopRequested) => Ok(S::Stopping),
+            (S::Running, E::RebootRequested) => Ok(S::Rebooting),
+            (S::Terminated, _) => Err(IllegalTransition::new(self, event)),
+            (_, E::TerminateRequested) => Ok(S::Terminating),
+            (S::Terminating, E::Gone) => Ok(S::Terminated),
+            (_, E::Ran | E::Stopped | E::LaunchFailed | E::StartRequested | E::StopRequested)
+            | (_, E::RebootRequested | E::Gone) => Err(IllegalTransition::new(self, event)),
+        }
+    }
+
+    /// Whether a machine runs, or may be about to.
+    pub fn may_have_machine(self) -> bool {
+        !matches!(self, Self::LaunchFailed | Self::Stopped | Self::Terminated)
+    }
+}
+
+/// How far the newest operation on an instance has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say all")]
+pub enum OperationState {
+    Operating,
+    Success,
+    Failed,
+}
+
+/// The newest operation on an instance, as the API shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LastOperation {
+    /// The action's name, such as `RunInstances`.
+    pub action: String,
+    /// How far it has come.
+    pub state: OperationState,
+    /// The request that asked for it.
+    pub request_id: String,
+    /// Why it failed, if it did.
+    pub failure: Option<Failure>,
+}
+
+/// A size of machine that can be launched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceType {
+    /// Such as `S5.MEDIUM4`.
+    pub name: String,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+}
+
+/// What the guest is told at its first boot.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaunchSettings {
+    /// The guest's host name.
+    pub hostname: String,
+    /// The password of the default user, if one is set.
+    pub password: Option<String>,
+    /// Key pairs whose public keys the default user accepts.
+    pub key_pairs: Vec<KeyPairId>,
+    /// What the launching user passed for cloud-init, base64-encoded as it came.
+    pub user_data_base64: Option<String>,
+}
+
+/// An instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Instance {
+    /// Its identifier, never used again.
+    pub id: InstanceId,
+    /// The region it is in.
+    pub region: RegionId,
+    /// The zone it is in.
+    pub zone: ZoneId,
+    /// Whose it is.
+    pub owner: Uin,
+    /// What its owner calls it.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// The image it was launched from.
+    pub image: ImageId,
+    /// The content that its system disk started as. It outlives the image.
+    pub base_manifest: ManifestKey,
+    /// Its system disk.
+    pub system_disk: DiskId,
+    /// The size of its system disk as the guest sees it, in bytes.
+    pub system_disk_bytes: u64,
+    /// The size of its machine.
+    pub instance_type: InstanceType,
+    /// Its address on its own network.
+    pub private_address: Ipv4Addr,
+    /// The loopback port that leads to the guest's SSH, where its network is QEMU's own.
+    pub ssh_port: Option<u16>,
+    /// A number that no other living instance has; its process identity and MAC address are made from it.
+    pub ordinal: u32,
+    /// What the guest is told at its first boot.
+    pub settings: LaunchSettings,
+    /// The newest operation on it.
+    pub last_operation: LastOperation,
+    /// The unfinished task that holds it, if any. While one does, no other operation is accepted.
+    pub task: Option<TaskId>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_runs_stops_starts_and_ends() {
+        use InstanceEvent as E;
+        let path = [
+            (E::Ran, InstanceState::Running),
+            (E::StopRequested, InstanceState::Stopping),
+            (E::Stopped, InstanceState::Stopped),
+            (E::StartRequested, InstanceState::Starting),
+            (E::Ran, InstanceState::Running),
+            (E::RebootRequested, InstanceState::Rebooting),
+            (E::Ran, InstanceState::Running),
+            (E::TerminateRequested, InstanceState::Terminating),
+            (E::Gone, InstanceState::Terminated),
+        ];
+        let mut state = InstanceState::Pending;
+        for (event, expected) in path {
+            state = state.transition(event).expect("a step of a normal life");
+            assert_eq!(state, expected);
+        }
+        assert!(state.transition(E::TerminateRequested).is_err());
+    }
+
+    #[test]
+    fn a_stopped_instance_cannot_be_stopped_again() {
+        assert!(InstanceState::Stopped.transition(InstanceEvent::StopRequested).is_err());
+        assert!(InstanceState::Pending.transition(InstanceEvent::RebootRequested).is_err());
+    }
+}

@@ -1,0 +1,58 @@
+//! Limits per account, and the presets they come from.
+
+use serde::{Deserialize, Serialize};
+
+const GIB: u64 = 1 << 30;
+
+/// A named set of limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LimitsPreset {
+    /// The limits of the user guides.
+    Guide,
+    /// The limits that the public service has today.
+    Current,
+}
+
+/// How much an account may have and do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// Custom images per account and region.
+    pub images_per_region: u32,
+    /// Operations that make a custom image, per account, region and UTC day; `None` is unbounded.
+    pub image_operations_per_day: Option<u32>,
+    /// Accounts that one image can be shared with.
+    pub shares_per_image: u32,
+    /// Virtual size of an imported or created system disk, in bytes.
+    pub system_disk_bytes: u64,
+    /// Characters of an image's name.
+    pub image_name_chars: u32,
+    /// Characters of an image's description.
+    pub image_description_chars: u32,
+    /// Instances per account and region.
+    pub instances_per_region: u32,
+}
+
+impl Limits {
+    /// The limits of a preset.
+    pub fn preset(preset: LimitsPreset) -> Self {
+        let guide = Self {
+            images_per_region: 10,
+            image_operations_per_day: Some(5),
+            shares_per_image: 50,
+            system_disk_bytes: 50 * GIB,
+            image_name_chars: 60,
+            image_description_chars: 256,
+            instances_per_region: 500,
+        };
+        match preset {
+            LimitsPreset::Guide => guide,
+            LimitsPreset::Current => Self {
+                images_per_region: 500,
+                image_operations_per_day: None,
+                shares_per_image: 500,
+                ..guide
+            },
+        }
+    }
+}
