@@ -1,0 +1,290 @@
+//! From a [`MachineConfig`] to QEMU's arguments. Pure: the same configuration gives the same line.
+//!
+//! The disk is a graph of named nodes, the top one being what the guest's disk is connected to:
+//! ```text
+//! disk ── root (qcow2, root.qcow2) ── base (nbd, base.sock, read-only)
+//! disk ── live (qcow2, live.qcow2) ── root ── base           after a stop in the frozen state
+//! ```
+//! Backing nodes are always named here, so what an image's header says about its backing file is never followed.
+//! The PCI slots are fixed and in the order in which guests name disks: the root disk is the first, the seed the
+//! last. Reasons for single options stand at the option. Source: QEMU 7.2's manual page and QAPI schema.
+
+use std::os::fd::RawFd;
+
+use serde_json::{Value, json};
+
+use crate::accelerator::Accelerator;
+use crate::config::{Egress, MachineConfig, Network, UserNetwork};
+use crate::layout;
+
+/// How long the guest's reads wait for a lost NBD server before they fail, in seconds. Waiting is what keeps
+/// a guest whole while Kiln is restarted or repaired, and no guest notices, so this is long.
+pub const RECONNECT_DELAY_SECONDS: u32 = 24 * 60 * 60;
+/// The translation cache of one machine without KVM, in MiB (QEMU's own default is up to 1 GiB).
+const TCG_CACHE_MIB: u32 = 256;
+
+/// QEMU's system call filter, with everything denied that can be.
+pub(crate) const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
+/// The QOM name of the guest's root disk.
+pub(crate) const DISK_DEVICE: &str = "disk";
+/// Block node names.
+pub(crate) const ROOT_NODE: &str = "root";
+pub(crate) const LIVE_NODE: &str = "live";
+const BASE_NODE: &str = "base";
+const SEED_NODE: &str = "seed";
+
+/// What the launch found or made, beyond the configuration.
+#[derive(Debug, Clone)]
+pub(crate) struct Start {
+    /// Descriptor of the bound monitor socket in QEMU's process.
+    pub(crate) qmp_fd: RawFd,
+    /// Descriptor of the bound console socket in QEMU's process.
+    pub(crate) console_fd: RawFd,
+    /// `live.qcow2` exists and goes on top.
+    pub(crate) layered: bool,
+    /// `seed.iso` exists.
+    pub(crate) seed: bool,
+    /// The tap device of a bridged network.
+    pub(crate) tap: Option<String>,
+    /// The guest's processors do not run, and it has no network card.
+    pub(crate) paused: bool,
+}
+
+/// QEMU's arguments, without its own name.
+pub(crate) fn arguments(config: &MachineConfig, start: &Start) -> Vec<String> {
+    let mut line = Line::default();
+    line.pair("-name", format!("guest={}", escaped(&config.name)));
+    line.pair("-uuid", config.uuid.to_string());
+    line.machine(config);
+    line.isolation();
+    line.sockets(start);
+    line.disks(config, start);
+    if !start.paused {
+        line.network(config, start);
+    }
+    line.pair("-object", "rng-builtin,id=entropy".into());
+    line.pair("-device", "virtio-rng-pci,rng=entropy,addr=0x5".into());
+    if start.paused {
+        line.flag("-S");
+    }
+    line.0
+}
+
+/// Doubles commas: inside an option's value a comma ends the value otherwise.
+fn escaped(value: &str) -> String {
+    value.replace(',', ",,")
+}
+
+#[derive(Default)]
+struct Line(Vec<String>);
+
+impl Line {
+    fn flag(&mut self, flag: &str) {
+        self.0.push(flag.to_owned());
+    }
+
+    fn pair(&mut self, option: &str, value: String) {
+        self.0.push(option.to_owned());
+        self.0.push(value);
+    }
+
+    fn node(&mut self, node: &Value) {
+        self.pair("-blockdev", node.to_string());
+    }
+
+    fn machine(&mut self, config: &MachineConfig) {
+        // graphics=off: firmware and boot loader talk to the serial console, and so into console.log.
+        self.pair("-machine", "pc,usb=off,vmport=off,graphics=off,dump-guest-core=off".into());
+        for (option, value) in accelerator_options(config.accelerator) {
+            self.pair(option, value);
+        }
+        let vcpus = config.vcpus;
+        self.pair("-smp", format!("cpus={vcpus},sockets=1,cores={vcpus},threads=1"));
+        self.pair("-m", format!("size={}M", config.memory_bytes >> 20));
+        self.pair("-rtc", "base=utc".into());
+        self.pair("-display", "none".into());
+        self.pair("-vga", "none".into());
+    }
+
+    fn isolation(&mut self) {
+        self.flag("-nodefaults");
+        self.flag("-no-user-config");
+        self.pair("-sandbox", SANDBOX.into());
+        self.pair("-msg", "timestamp=on".into());
+    }
+
+    fn sockets(&mut self, start: &Start) {
+        let Start { qmp_fd, console_fd, .. } = start;
+        self.pair("-chardev", format!("socket,id=qmp,fd={qmp_fd},server=on,wait=off"));
+        self.pair("-mon", "chardev=qmp,mode=control".into());
+        let log = layout::CONSOLE_LOG;
+        self.pair(
+            "-chardev",
+            format!("socket,id=console,fd={console_fd},server=on,wait=off,logfile={log},logappend=on"),
+        );
+        self.pair("-serial", "chardev:console".into());
+    }
+
+    fn disks(&mut self, config: &MachineConfig, start: &Start) {
+        self.node(&json!({
+            "driver": "nbd",
+            "node-name": BASE_NODE,
+            "read-only": true,
+            "server": { "type": "unix", "path": layout::BASE_SOCKET },
+            "export": config.base_export,
+            "reconnect-delay": RECONNECT_DELAY_SECONDS,
+        }));
+        self.node(&overlay(ROOT_NODE, layout::ROOT, json!(BASE_NODE)));
+        let mut top = ROOT_NODE;
+        if start.layered {
+            self.node(&overlay(LIVE_NODE, layout::LIVE, json!(ROOT_NODE)));
+            top = LIVE_NODE;
+        }
+        let serial = escaped(&config.root_serial);
+        // A full host disk stops the guest until there is room again; any other error is the guest's to handle.
+        self.pair(
+            "-device",
+            format!(
+                "virtio-blk-pci,id={DISK_DEVICE},drive={top},serial={serial},bootindex=0,addr=0x4,\
+                 werror=enospc,rerror=report"
+            ),
+        );
+        if start.seed {
+            // A virtio disk, because the root disk proves that the guest has that driver.
+            self.node(&json!({
+                "driver": "raw",
+                "node-name": SEED_NODE,
+                "read-only": true,
+                "file": { "driver": "file", "filename": layout::SEED },
+            }));
+            self.pair("-device", format!("virtio-blk-pci,drive={SEED_NODE},serial=seed,addr=0x1e"));
+        }
+    }
+
+    fn network(&mut self, config: &MachineConfig, start: &Start) {
+        let backend = match (&config.network, &start.tap) {
+            (Network::User(network), _) => user_network(network),
+            (Network::Bridge { .. }, tap) => {
+                let tap = tap.as_deref().unwrap_or_default();
+                format!("tap,id=net,ifname={},script=no,downscript=no", escaped(tap))
+            }
+        };
+        self.pair("-netdev", backend);
+        // Without a ROM there is no network boot to wait for.
+        self.pair("-device", format!("virtio-net-pci,netdev=net,mac={},romfile=,addr=0x3", config.mac));
+    }
+}
+
+/// The options that choose how guest code runs.
+pub(crate) fn accelerator_options(accelerator: Accelerator) -> [(&'static str, String); 2] {
+    match accelerator {
+        Accelerator::Kvm => [("-accel", "kvm".into()), ("-cpu", "host".into())],
+        Accelerator::Tcg => {
+            [("-accel", format!("tcg,thread=multi,tb-size={TCG_CACHE_MIB}")), ("-cpu", "max".into())]
+        }
+    }
+}
+
+/// A qcow2 node above `backing` (a node's name, or null for one that gets its place later). What the guest
+/// discards or fills with zeroes takes no room, in the overlay and in an image made from it.
+pub(crate) fn overlay(node: &str, file: &str, backing: Value) -> Value {
+    json!({
+        "driver": "qcow2",
+        "node-name": node,
+        "file": { "driver": "file", "filename": file },
+        "backing": backing,
+        "discard": "unmap",
+        "detect-zeroes": "unmap",
+    })
+}
+
+fn user_network(network: &UserNetwork) -> String {
+    let restrict = match network.egress {
+        Egress::Isolated => "on",
+        Egress::Outbound => "off",
+    };
+    let UserNetwork { address, prefix, gateway, dns, forwards, .. } = network;
+    let own = network.network_address();
+    let mut backend = format!(
+        "user,id=net,ipv6=off,restrict={restrict},net={own}/{prefix},host={gateway},dns={dns},dhcpstart={address}"
+    );
+    for forward in forwards {
+        let (host, guest) = (forward.host_port, forward.guest_port);
+        backend.push_str(&format!(",hostfwd=tcp:127.0.0.1:{host}-{address}:{guest}"));
+    }
+    backend
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::config::{MacAddress, PortForward};
+
+    fn config() -> MachineConfig {
+        MachineConfig {
+            dir: PathBuf::from("/instances/ins-1"),
+            name: "ins-1".into(),
+            uuid: uuid::Uuid::from_u128(7),
+            vcpus: 2,
+            memory_bytes: 512 << 20,
+            accelerator: Accelerator::Tcg,
+            base_export: "img,with=comma\"".into(),
+            root_serial: "disk-1".into(),
+            mac: MacAddress::new([0x52, 0x54, 0, 1, 2, 3]).expect("a unicast address"),
+            network: Network::User(UserNetwork {
+                address: Ipv4Addr::new(10, 1, 2, 9),
+                prefix: 24,
+                gateway: Ipv4Addr::new(10, 1, 2, 1),
+                dns: Ipv4Addr::new(10, 1, 2, 2),
+                forwards: vec![PortForward { host_port: 2200, guest_port: 22 }],
+                egress: Egress::Isolated,
+            }),
+            identity: None,
+        }
+    }
+
+    fn start() -> Start {
+        Start { qmp_fd: 7, console_fd: 8, layered: false, seed: false, tap: None, paused: false }
+    }
+
+    fn values(arguments: &[String], option: &str) -> Vec<String> {
+        let pairs = arguments.iter().zip(arguments.iter().skip(1));
+        pairs.filter(|(name, _)| *name == option).map(|(_, value)| value.clone()).collect()
+    }
+
+    #[test]
+    fn an_export_name_stays_one_value_whatever_it_holds() {
+        let arguments = arguments(&config(), &start());
+        let base: Value = serde_json::from_str(&values(&arguments, "-blockdev")[0]).expect("JSON");
+        assert_eq!(base["export"], "img,with=comma\"");
+    }
+
+    #[test]
+    fn a_guest_is_isolated_unless_told_otherwise() {
+        let mut config = config();
+        let isolated = values(&arguments(&config, &start()), "-netdev").concat();
+        assert!(isolated.contains("restrict=on,net=10.1.2.0/24,host=10.1.2.1"), "{isolated}");
+        assert!(isolated.ends_with("hostfwd=tcp:127.0.0.1:2200-10.1.2.9:22"), "{isolated}");
+        if let Network::User(network) = &mut config.network {
+            network.egress = Egress::Outbound;
+        }
+        assert!(values(&arguments(&config, &start()), "-netdev").concat().contains("restrict=off"));
+    }
+
+    #[test]
+    fn a_live_layer_left_by_a_crash_goes_on_top() {
+        let arguments = arguments(&config(), &Start { layered: true, ..start() });
+        let nodes = values(&arguments, "-blockdev");
+        let live: Value = serde_json::from_str(&nodes[2]).expect("JSON");
+        assert_eq!((&live["node-name"], &live["backing"]), (&json!("live"), &json!("root")));
+        assert!(values(&arguments, "-device").iter().any(|device| device.contains("drive=live,")));
+    }
+
+    #[test]
+    fn every_machine_is_sandboxed() {
+        assert_eq!(values(&arguments(&config(), &start()), "-sandbox"), [SANDBOX]);
+    }
+}

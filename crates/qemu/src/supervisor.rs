@@ -1,0 +1,464 @@
+//! The task that owns one machine: its QMP connection, its logs, its end.
+//!
+//! Everything that changes a machine goes through here one after the other, so no request meets a half-done other
+//! one. A merge is the exception in length, not in order: the task advances it between requests. When the connection
+//! is lost, or a command's outcome is unknown, the task connects again and looks at what is, before anything else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::disk::{self, MergeJob, Top};
+use crate::error::{Error, Result};
+use crate::launch::{GREETING_TIMEOUT, connect, remove_traces};
+use crate::layout::{InstanceDir, LIVE, NEW_LIVE};
+use crate::log::{LOG_CHECK_INTERVAL, bound_logs, qemu_log_since};
+use crate::machine::{EVENT_BACKLOG, Exit, ExitCause, MachineEvent, MachineState, QUIT_TIMEOUT, RunState};
+use crate::process::{Ending, Process};
+use crate::qmp::{MAX_QUEUED_EVENTS, Qmp, QmpEvent};
+
+/// How often a merge is looked at and a lost connection tried again, if no event calls earlier.
+const TICK: Duration = Duration::from_secs(1);
+/// How long the last events of an ended QEMU may take to be read.
+const LAST_EVENTS_TIMEOUT: Duration = Duration::from_secs(1);
+
+pub(crate) type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What a handle asks of its machine.
+#[derive(Debug)]
+pub(crate) enum Request {
+    PowerButton { reply: Reply<()> },
+    Quit { reply: Reply<()> },
+    Reset { reply: Reply<()> },
+    Resume { reply: Reply<()> },
+    Freeze { reply: Reply<()> },
+    Merge { reply: Reply<()> },
+}
+
+/// See the module's text.
+pub(crate) struct Supervisor {
+    pub(crate) dir: Arc<InstanceDir>,
+    pub(crate) process: Arc<Process>,
+    pub(crate) events: broadcast::Sender<MachineEvent>,
+    tap: Option<String>,
+    state: watch::Sender<MachineState>,
+    qmp: Option<Qmp>,
+    /// Who waits for the merge under way.
+    merge_waiters: Vec<Reply<()>>,
+    /// The merge job was told to complete, with the guest paused for it.
+    completing: bool,
+    /// The reason in QEMU's SHUTDOWN event.
+    shutdown: Option<String>,
+    quit_asked: bool,
+    /// Where this process's lines begin in qemu.log.
+    log_start: u64,
+}
+
+enum Step {
+    Ended(Ending),
+    Asked(Request),
+    Released,
+    Event(Result<QmpEvent>),
+    Tick,
+    CheckLogs,
+}
+
+impl Supervisor {
+    pub(crate) fn new(
+        dir: Arc<InstanceDir>,
+        process: Arc<Process>,
+        tap: Option<String>,
+        log_start: u64,
+    ) -> (Self, watch::Receiver<MachineState>) {
+        let unknown = MachineState { run: RunState::Unknown, frozen: false, merging: false, exit: None };
+        let (state, receiver) = watch::channel(unknown);
+        let supervisor = Self {
+            dir,
+            process,
+            events: broadcast::channel(EVENT_BACKLOG).0,
+            tap,
+            state,
+            qmp: None,
+            merge_waiters: Vec::new(),
+            completing: false,
+            shutdown: None,
+            quit_asked: false,
+            log_start,
+        };
+        (supervisor, receiver)
+    }
+
+    /// Serves the machine until it has ended or no handle is left.
+    pub(crate) async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
+        let mut tick = tokio::time::interval(TICK);
+        let mut log_check = tokio::time::interval(LOG_CHECK_INTERVAL);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        log_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let step = tokio::select! {
+                ending = self.process.ended() => Step::Ended(ending),
+                request = inbox.recv() => request.map_or(Step::Released, Step::Asked),
+                event = next_event(&mut self.qmp) => Step::Event(event),
+                _ = tick.tick() => Step::Tick,
+                _ = log_check.tick() => Step::CheckLogs,
+            };
+            match step {
+                Step::Ended(ending) => return self.finish(ending).await,
+                Step::Released => return,
+                Step::Asked(request) => self.serve(request).await,
+                Step::Event(Ok(event)) => self.hear(event).await,
+                Step::Event(Err(error)) => self.lose(&error),
+                Step::Tick => self.tick().await,
+                Step::CheckLogs => self.check_logs().await,
+            }
+        }
+    }
+
+    /// Tries to get a connection, and takes the machine's state from it.
+    pub(crate) async fn reconnect(&mut self) {
+        match connect(&self.dir, GREETING_TIMEOUT).await {
+            Ok(qmp) => {
+                if let Err(error) = self.connected(qmp).await {
+                    self.lose(&error);
+                }
+            }
+            Err(error) => tracing::debug!(pid = self.process.pid(), %error, "no connection to QEMU yet"),
+        }
+    }
+
+    /// Takes over a fresh connection: finds out what the machine is doing and ends what another Kiln left half done.
+    pub(crate) async fn connected(&mut self, mut qmp: Qmp) -> Result<()> {
+        self.completing = false;
+        let run = run_state(&mut qmp).await?;
+        let job = disk::merge_job(&mut qmp).await?;
+        let frozen = match disk::top(&mut qmp).await? {
+            Top::Live => true,
+            Top::Root { spare } => {
+                if job == MergeJob::Absent {
+                    if spare {
+                        disk::forget_live(&mut qmp).await?;
+                    }
+                    self.remove_live().await?;
+                }
+                job != MergeJob::Absent
+            }
+        };
+        let merging = job != MergeJob::Absent;
+        self.qmp = Some(qmp);
+        self.state.send_modify(|state| (state.run, state.frozen, state.merging) = (run, frozen, merging));
+        if merging { self.advance_merge().await } else { self.unpause().await }
+    }
+
+    async fn serve(&mut self, request: Request) {
+        match request {
+            Request::PowerButton { reply } => answer(reply, self.command("system_powerdown").await),
+            Request::Reset { reply } => answer(reply, self.command("system_reset").await),
+            Request::Resume { reply } => answer(reply, self.command("cont").await),
+            Request::Quit { reply } => answer(reply, self.quit().await),
+            Request::Freeze { reply } => answer(reply, self.freeze().await),
+            Request::Merge { reply } => match self.start_merge().await {
+                Ok(()) => self.merge_waiters.push(reply),
+                Err(error) => answer(reply, Err(error)),
+            },
+        }
+    }
+
+    async fn command(&mut self, name: &str) -> Result<()> {
+        let outcome = self.qmp()?.execute(name, json!({})).await;
+        self.settled(outcome).map(drop)
+    }
+
+    async fn quit(&mut self) -> Result<()> {
+        self.quit_asked = true;
+        let outcome = self.qmp()?.execute_within("quit", json!({}), QUIT_TIMEOUT).await;
+        self.settled(outcome).map(drop)
+    }
+
+    fn qmp(&mut self) -> Result<&mut Qmp> {
+        self.qmp.as_mut().ok_or_else(|| Error::Monitor("QEMU does not answer".into()))
+    }
+
+    /// Gives the connection up after a command whose effect is unknown.
+    fn settled<T>(&mut self, outcome: Result<T>) -> Result<T> {
+        if let Err(error) = &outcome
+            && !error.is_refusal()
+        {
+            self.lose(error);
+        }
+        outcome
+    }
+
+    fn lose(&mut self, error: &Error) {
+        tracing::debug!(pid = self.process.pid(), %error, "connection to QEMU lost");
+        self.qmp = None;
+        self.state.send_modify(|state| state.run = RunState::Unknown);
+    }
+
+    async fn hear(&mut self, event: QmpEvent) {
+        let by_guest = event.data["guest"].as_bool().unwrap_or(false);
+        let heard = match event.name.as_str() {
+            "SHUTDOWN" => {
+                self.shutdown = event.data["reason"].as_str().map(str::to_owned);
+                Some(MachineEvent::Shutdown { by_guest })
+            }
+            "RESET" => Some(MachineEvent::Reset { by_guest }),
+            "STOP" => Some(MachineEvent::Paused),
+            "RESUME" => Some(MachineEvent::Resumed),
+            "GUEST_PANICKED" => Some(MachineEvent::Panicked),
+            "BLOCK_IO_ERROR" => Some(MachineEvent::DiskError {
+                operation: event.data["operation"].as_str().unwrap_or("unknown").chars().take(16).collect(),
+                out_of_space: event.data["nospace"].as_bool().unwrap_or(false),
+            }),
+            _ => None,
+        };
+        if matches!(heard, Some(MachineEvent::Paused | MachineEvent::Resumed | MachineEvent::Panicked)) {
+            self.refresh_run_state().await;
+        }
+        if let Some(heard) = heard {
+            // No subscriber is fine.
+            let _ = self.events.send(heard);
+        }
+        if event.name == "JOB_STATUS_CHANGE" && self.state.borrow().merging {
+            self.advance_merge_or_lose().await;
+        }
+    }
+
+    async fn refresh_run_state(&mut self) {
+        if let Some(qmp) = &mut self.qmp {
+            let outcome = run_state(qmp).await;
+            if let Ok(run) = self.settled(outcome) {
+                self.state.send_modify(|state| state.run = run);
+            }
+        }
+    }
+
+    async fn tick(&mut self) {
+        if self.qmp.is_none() {
+            self.reconnect().await;
+        } else if self.state.borrow().merging {
+            self.advance_merge_or_lose().await;
+        }
+    }
+
+    async fn check_logs(&self) {
+        let dir = self.dir.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || bound_logs(&dir)).await {
+            tracing::warn!(%error, "a machine's log could not be bounded");
+        }
+    }
+
+    /// Publishes the end, after everything of the machine but its disk and logs is removed.
+    async fn finish(mut self, ending: Ending) {
+        let mut left = MAX_QUEUED_EVENTS;
+        let last_words = async {
+            while let Ok(event) = next_event(&mut self.qmp).await {
+                if event.name == "SHUTDOWN" {
+                    self.shutdown = event.data["reason"].as_str().map(str::to_owned);
+                }
+                left -= 1;
+                if left == 0 {
+                    break;
+                }
+            }
+        };
+        if tokio::time::timeout(LAST_EVENTS_TIMEOUT, last_words).await.is_err() {
+            tracing::debug!("an ended QEMU's connection stayed open");
+        }
+        remove_traces(&self.dir, self.tap.as_deref()).await;
+        let exit = self.exit(ending);
+        self.state.send_modify(|state| state.exit = Some(exit));
+        for waiter in self.merge_waiters.drain(..) {
+            answer(waiter, Err(Error::NotRunning));
+        }
+    }
+
+    fn exit(&self, ending: Ending) -> Exit {
+        let shutdown = self.shutdown.as_deref();
+        let cause = match (shutdown, ending) {
+            (Some("guest-shutdown"), _) => ExitCause::GuestShutdown,
+            (_, Ending::Killed(_) | Ending::Unknown) if self.quit_asked => ExitCause::Forced,
+            (Some("host-qmp-quit"), _) => ExitCause::Forced,
+            (Some("host-signal"), _) | (None, Ending::Killed(_)) => ExitCause::HostSignal,
+            _ => ExitCause::Failed,
+        };
+        let mut detail = match ending {
+            Ending::Exited(code) => format!("QEMU exited with status {code}"),
+            Ending::Killed(signal) => format!("QEMU was ended by signal {signal}"),
+            Ending::Unknown => "QEMU ended".to_owned(),
+        };
+        if let Some(reason) = shutdown {
+            detail.push_str(&format!(", {reason:.40}"));
+        }
+        if cause == ExitCause::Failed {
+            detail.push_str(&format!(": {}", qemu_log_since(&self.dir, self.log_start)));
+        }
+        Exit { cause, detail }
+    }
+}
+
+/// Freezing and merging.
+impl Supervisor {
+    async fn freeze(&mut self) -> Result<()> {
+        self.qmp()?;
+        if self.state.borrow().frozen {
+            return Err(Error::AlreadyFrozen);
+        }
+        let dir = self.dir.clone();
+        blocking(move || install_live(&dir)).await?;
+        let outcome = disk::freeze(self.qmp()?).await;
+        match self.settled(outcome) {
+            Ok(()) => {
+                self.state.send_modify(|state| state.frozen = true);
+                Ok(())
+            }
+            Err(error) if error.is_refusal() => {
+                // The node may or may not have been made before the refusal.
+                let _ = disk::forget_live(self.qmp()?).await;
+                self.remove_live().await?;
+                Err(error)
+            }
+            // Whether it is frozen now shows when the connection is back.
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn start_merge(&mut self) -> Result<()> {
+        self.qmp()?;
+        let MachineState { frozen, merging, .. } = *self.state.borrow();
+        if !frozen {
+            return Err(Error::NotFrozen);
+        }
+        if merging {
+            return Ok(());
+        }
+        let outcome = disk::start_merge(self.qmp()?).await;
+        self.settled(outcome)?;
+        self.state.send_modify(|state| state.merging = true);
+        Ok(())
+    }
+
+    async fn advance_merge_or_lose(&mut self) {
+        let outcome = self.advance_merge().await;
+        if let Err(error) = outcome {
+            tracing::warn!(pid = self.process.pid(), %error, "a merge could not go on");
+            if !error.is_refusal() {
+                self.lose(&error);
+            }
+        }
+    }
+
+    /// Takes the merge one step on, if there is one to take.
+    async fn advance_merge(&mut self) -> Result<()> {
+        let completing = self.completing;
+        let qmp = self.qmp()?;
+        match disk::merge_job(qmp).await? {
+            MergeJob::Working => Ok(()),
+            MergeJob::Ready if completing => Ok(()),
+            MergeJob::Ready => {
+                // Paused, so that no write goes to the root overlay alone while the live layer's file exists.
+                qmp.execute("stop", json!({})).await?;
+                self.completing = true;
+                disk::complete_merge(self.qmp()?).await
+            }
+            MergeJob::Concluded(None) => {
+                disk::dismiss_merge(qmp).await?;
+                self.end_merge(None).await
+            }
+            MergeJob::Concluded(failure) => {
+                disk::dismiss_merge(qmp).await?;
+                self.end_merge(failure).await
+            }
+            MergeJob::Absent => self.end_merge(Some("QEMU lost the job".into())).await,
+        }
+    }
+
+    /// The job is gone: what the disk is connected to says whether it did its work.
+    async fn end_merge(&mut self, failure: Option<String>) -> Result<()> {
+        self.completing = false;
+        let top = disk::top(self.qmp()?).await?;
+        let outcome = match top {
+            Top::Root { spare } => {
+                if spare {
+                    disk::forget_live(self.qmp()?).await?;
+                }
+                self.remove_live().await?;
+                Ok(())
+            }
+            Top::Live => Err(failure.unwrap_or_else(|| "QEMU left the layers as they were".into())),
+        };
+        self.state.send_modify(|state| (state.frozen, state.merging) = (outcome.is_err(), false));
+        for waiter in self.merge_waiters.drain(..) {
+            answer(waiter, outcome.clone().map_err(Error::MergeFailed));
+        }
+        self.unpause().await
+    }
+
+    /// Lets a guest go on that was paused for the end of a merge: Kiln pauses for nothing else.
+    async fn unpause(&mut self) -> Result<()> {
+        let status = self.qmp()?.execute("query-status", json!({})).await?;
+        if status["status"] == "paused" {
+            self.qmp()?.execute("cont", json!({})).await?;
+        }
+        Ok(())
+    }
+
+    async fn remove_live(&self) -> Result<()> {
+        let dir = self.dir.clone();
+        blocking(move || {
+            if dir.exists(LIVE) {
+                dir.remove(LIVE)?;
+                dir.sync()?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Makes the caller's empty overlay the live layer's file, durably: once the guest's writes go there, a crash of the
+/// host must not lose it.
+fn install_live(dir: &InstanceDir) -> Result<()> {
+    let install = || {
+        dir.give_as_root_overlay(NEW_LIVE)?;
+        dir.sync_file(NEW_LIVE)?;
+        dir.rename(NEW_LIVE, LIVE)?;
+        dir.sync()
+    };
+    install().inspect_err(|_| {
+        for name in [NEW_LIVE, LIVE] {
+            let _ = dir.remove(name);
+        }
+    })
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Error::NotRunning))
+}
+
+async fn next_event(qmp: &mut Option<Qmp>) -> Result<QmpEvent> {
+    match qmp {
+        Some(qmp) => qmp.next_event().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn run_state(qmp: &mut Qmp) -> Result<RunState> {
+    let status = qmp.execute("query-status", json!({})).await?;
+    Ok(match &status["status"] {
+        Value::String(status) => match status.as_str() {
+            "running" => RunState::Running,
+            "io-error" => RunState::OutOfSpace,
+            "guest-panicked" | "internal-error" => RunState::Failed,
+            _ => RunState::Paused,
+        },
+        _ => return Err(Error::Monitor("a status without a state".into())),
+    })
+}
+
+/// A handle that stopped waiting needs no answer.
+fn answer<T>(reply: Reply<T>, outcome: Result<T>) {
+    let _ = reply.send(outcome);
+}

@@ -1,0 +1,7 @@
+//! kiln-qemu against the real QEMU: a boot-sector guest of our own under TCG, its base served by qemu-nbd.
+
+mod freeze;
+mod isolation;
+mod lifecycle;
+mod seed;
+mod world;
