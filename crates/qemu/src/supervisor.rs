@@ -401,6 +401,8 @@ impl Supervisor {
         let status = self.qmp()?.execute("query-status", json!({})).await?;
         if status["status"] == "paused" {
             self.qmp()?.execute("cont", json!({})).await?;
+            let run = run_state(self.qmp()?).await?;
+            self.state.send_modify(|state| state.run = run);
         }
         Ok(())
     }

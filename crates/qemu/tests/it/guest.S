@@ -1,5 +1,5 @@
 # The guest of these tests: a boot sector. It greets on the serial port; then, at every tick of the BIOS clock, it
-# reads a sector of the base disk, writes the next number into one of 64 sectors in turn, and prints "." for success
+# reads a sector of the base disk, writes the next number into one of 64 sectors in turn, and prints "+" for success
 # or "E". Unless assembled with DEAF=1 it powers off when its power button is pressed.
         .set SERIAL, 0x3f8
         .set PM, 0x600                  # where SeaBIOS puts PIIX4's power management
@@ -54,7 +54,7 @@ _start: cli
         mov     $0x4300, %ax
         call    disk
         jc      fail
-        mov     $'.', %al
+        mov     $'+', %al
         jmp     3f
 fail:   mov     $'E', %al
 3:      call    print

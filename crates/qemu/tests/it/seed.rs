@@ -1,4 +1,4 @@
-//! The seed image, read by foreign tools and by the kernel's own ISO 9660.
+//! The seed image, read by foreign tools.
 
 use std::net::Ipv4Addr;
 use std::path::Path;
@@ -80,22 +80,4 @@ fn vendor_data_are_mime_parts_as_pythons_reader_sees_them() {
         \x20   print(part.get_content_type(), len(part.get_payload(decode=True).splitlines()))\n";
     let parts = run(Command::new("python3").args(["-c", script]).arg(out));
     assert_eq!(parts, "text/cloud-config 2\ntext/cloud-boothook 8\n");
-}
-
-#[test]
-fn the_kernel_mounts_it() {
-    let directory = tempfile::tempdir().expect("a directory");
-    let iso = written(directory.path());
-    for (number, options) in ["ro,loop", "ro,loop,norock", "ro,loop,norock,nojoliet"].into_iter().enumerate()
-    {
-        let target = directory.path().join(number.to_string());
-        std::fs::create_dir(&target).expect("made");
-        let source = [iso.as_path(), target.as_path()];
-        run(Command::new("mount").args(["-t", "iso9660", "-o", options]).args(source));
-        let names = std::fs::read_dir(&target).map(|entries| entries.flatten().count());
-        let read = std::fs::read(target.join("meta-data"));
-        run(Command::new("umount").arg(&target));
-        assert_eq!(names.expect("listed"), 4, "{options}");
-        assert!(read.expect("found by its lower-case name").starts_with(b"{\"instance-id\":"), "{options}");
-    }
 }

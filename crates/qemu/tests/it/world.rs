@@ -12,28 +12,28 @@ use kiln_qemu::{
 use serde_json::json;
 use tempfile::TempDir;
 
-pub const DISK_BYTES: usize = 8 << 20;
-pub const EXPORT: &str = "base,\"odd\" name";
+pub(crate) const DISK_BYTES: usize = 8 << 20;
+pub(crate) const EXPORT: &str = "base,\"odd\" name";
 /// Debian's nobody and nogroup.
-pub const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
+pub(crate) const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
 const FIRST_SECTOR: usize = 16;
 const SECTORS: usize = 64;
 /// Generous: the machine running the tests is shared.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-pub struct World {
+pub(crate) struct World {
     /// Not traversable for other users, as data directories under /root are.
     outside: TempDir,
-    pub dir: PathBuf,
+    pub(crate) dir: PathBuf,
     server: Option<Child>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_guest(&[])
     }
 
-    pub fn with_deaf_guest() -> Self {
+    pub(crate) fn with_deaf_guest() -> Self {
         Self::with_guest(&["--defsym", "DEAF=1"])
     }
 
@@ -66,16 +66,16 @@ impl World {
         self.outside.path().join("base.raw")
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    pub fn make_overlay(&self, name: &str) {
+    pub(crate) fn make_overlay(&self, name: &str) {
         let size = DISK_BYTES.to_string();
         run(Command::new("qemu-img").args(["create", "-q", "-f", "qcow2"]).arg(self.file(name)).arg(size));
     }
 
-    pub fn serve_base(&mut self) {
+    pub(crate) fn serve_base(&mut self) {
         let mut command = Command::new("qemu-nbd");
         command.current_dir(&self.dir).args(["--read-only", "--persistent", "--shared=4", "-f", "raw"]);
         command.args(["-x", EXPORT, "-k"]).arg(self.outside.path().join("s")).arg(self.base());
@@ -89,14 +89,14 @@ impl World {
         std::fs::rename(socket, self.file(layout::BASE_SOCKET)).expect("moved");
     }
 
-    pub fn stop_serving_base(&mut self) {
+    pub(crate) fn stop_serving_base(&mut self) {
         if let Some(mut server) = self.server.take() {
             server.kill().expect("our child");
             server.wait().expect("our child");
         }
     }
 
-    pub fn config(&self) -> MachineConfig {
+    pub(crate) fn config(&self) -> MachineConfig {
         MachineConfig {
             dir: self.dir.clone(),
             name: "ins-test".into(),
@@ -119,29 +119,29 @@ impl World {
         }
     }
 
-    pub async fn launch(&self) -> Machine {
+    pub(crate) async fn launch(&self) -> Machine {
         Machine::launch(&qemu().await, &self.config()).await.expect("it starts")
     }
 
-    pub fn console(&self) -> String {
+    pub(crate) fn console(&self) -> String {
         let bytes = kiln_qemu::read_console(&self.dir, 1 << 20).expect("readable");
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
     /// How many rounds of reading and writing the guest has finished. None may have failed.
-    pub fn rounds(&self) -> usize {
+    pub(crate) fn rounds(&self) -> usize {
         let console = self.console();
         let Some((_, since)) = console.rsplit_once("kiln guest up") else { return 0 };
         assert!(!since.contains('E'), "the guest saw an I/O error: {since}");
-        since.matches('.').count()
+        since.matches('+').count()
     }
 
-    pub async fn wait_for_rounds(&self, more: usize) {
+    pub(crate) async fn wait_for_rounds(&self, more: usize) {
         let wanted = self.rounds() + more;
         self.wait_until("the guest goes on", || self.rounds() >= wanted).await;
     }
 
-    pub async fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
+    pub(crate) async fn wait_until(&self, what: &str, condition: impl Fn() -> bool) {
         let started = Instant::now();
         while !condition() {
             assert!(started.elapsed() < PATIENCE, "{what} did not happen; console: {}", self.console());
@@ -150,7 +150,7 @@ impl World {
     }
 
     /// The disk that these overlays make above the base, read by qemu-img.
-    pub fn disk(&self, layers: &[&str]) -> Vec<u8> {
+    pub(crate) fn disk(&self, layers: &[&str]) -> Vec<u8> {
         let mut node = json!({ "driver": "raw", "file": { "driver": "file", "filename": self.base() } });
         for layer in layers.iter().rev() {
             let file = json!({ "driver": "file", "filename": self.file(layer), "locking": "off" });
@@ -162,7 +162,7 @@ impl World {
     }
 
     /// The newest number the guest had written on a disk, which must be as one moment of the guest left it.
-    pub fn newest_number(disk: &[u8]) -> u32 {
+    pub(crate) fn newest_number(disk: &[u8]) -> u32 {
         let number = |index: usize| {
             let sector = &disk[(FIRST_SECTOR + index) * 512..][..512];
             let (words, _) = sector.as_chunks::<4>();
@@ -185,7 +185,7 @@ impl World {
         newest
     }
 
-    pub fn assert_nothing_left(&self) {
+    pub(crate) fn assert_nothing_left(&self) {
         for name in [layout::QMP_SOCKET, layout::CONSOLE_SOCKET, layout::PID_FILE] {
             assert!(!self.file(name).exists(), "{name} is left");
         }
@@ -216,12 +216,12 @@ impl Drop for World {
     }
 }
 
-pub async fn qemu() -> Qemu {
+pub(crate) async fn qemu() -> Qemu {
     let path = std::env::var_os("PATH").expect("a search path");
     kiln_qemu::find_qemu(&path).await.expect("QEMU is installed")
 }
 
-pub fn run(command: &mut Command) -> String {
+pub(crate) fn run(command: &mut Command) -> String {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).expect("text")
