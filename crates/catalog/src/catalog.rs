@@ -1,0 +1,146 @@
+//! Opening the database, and its transactions. What is asked inside one is in the other files, by noun.
+//!
+//! Invariants: one transaction writes at a time, and from its start (`BEGIN IMMEDIATE`), so that what it read still
+//! holds when it commits; a commit is on the disk before it returns (`synchronous = FULL`); a transaction that is
+//! dropped leaves nothing behind.
+
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::Transaction;
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+
+use crate::column::{Db, Query, Row};
+use crate::{Error, Result};
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// Transactions that read at the same time; more wait.
+const MAX_READERS: u32 = 8;
+/// How long a transaction waits for its turn in this process before it is [`Error::Busy`].
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a statement waits for another process that writes.
+const OTHER_PROCESS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Memory that each connection caches pages in, in KiB (negative: SQLite's way to say so).
+const CACHE_KIB: &str = "-8192";
+/// The file holds secret keys: its owner's only.
+const FILE_MODE: u32 = 0o600;
+
+/// The database. Clones share its connections.
+#[derive(Debug, Clone)]
+pub struct Catalog {
+    writer: SqlitePool,
+    readers: SqlitePool,
+}
+
+impl Catalog {
+    /// Opens the SQLite database at `path`, creating the file (mode 0600) and bringing its tables up to date.
+    ///
+    /// # Errors
+    /// [`Error::File`], [`Error::Migrate`], [`Error::Sql`] where it is no database or cannot be read or written.
+    pub async fn open_sqlite(path: &Path) -> Result<Self> {
+        // SQLite gives the files beside it (write-ahead log, shared memory) the mode of the database itself.
+        OpenOptions::new().append(true).create(true).mode(FILE_MODE).open(path)?;
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(OTHER_PROCESS_TIMEOUT)
+            .pragma("cache_size", CACHE_KIB);
+        let pool = |connections| {
+            SqlitePoolOptions::new()
+                .max_connections(connections)
+                .acquire_timeout(TURN_TIMEOUT)
+                .idle_timeout(None)
+                .max_lifetime(None)
+                .test_before_acquire(false)
+        };
+        let writer = pool(1).connect_with(options.clone()).await?;
+        MIGRATIONS.run(&writer).await?;
+        let readers = pool(MAX_READERS).connect_with(options.pragma("query_only", "ON")).await?;
+        Ok(Self { writer, readers })
+    }
+
+    /// Begins a transaction that sees one state of the database, the one at its first query. It cannot write.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where all readers are taken for too long.
+    pub async fn read(&self) -> Result<Tx> {
+        Ok(Tx { inner: self.readers.begin().await? })
+    }
+
+    /// Begins the one transaction that writes, when its turn comes.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where its turn does not come.
+    pub async fn write(&self) -> Result<Tx> {
+        Ok(Tx { inner: self.writer.begin_with("BEGIN IMMEDIATE").await? })
+    }
+
+    /// Closes every connection, which also folds the write-ahead log into the database.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.close().await;
+    }
+}
+
+/// A transaction: what it reads is consistent, what it wrote happens at [`Tx::commit`] or, if dropped, never.
+#[derive(Debug)]
+pub struct Tx {
+    inner: Transaction<'static, Db>,
+}
+
+impl Tx {
+    /// Makes everything that was written in it durable, at once.
+    ///
+    /// # Errors
+    /// [`Error::Sql`]; then nothing of it happened.
+    pub async fn commit(self) -> Result<()> {
+        Ok(self.inner.commit().await?)
+    }
+
+    /// Runs a statement; the number of rows it changed.
+    pub(crate) async fn change(&mut self, query: Query<'_>) -> Result<u64> {
+        Ok(query.execute(&mut *self.inner).await?.rows_affected())
+    }
+
+    /// Runs a statement that must change a row, or else `stale` says what was not as expected.
+    pub(crate) async fn change_some(&mut self, query: Query<'_>, stale: &'static str) -> Result<()> {
+        match self.change(query).await? {
+            0 => Err(Error::Stale(stale)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The first row of an answer, if it has one.
+    pub(crate) async fn find<T>(
+        &mut self,
+        query: Query<'_>,
+        read: impl Fn(&Row) -> Result<T>,
+    ) -> Result<Option<T>> {
+        let row = query.fetch_optional(&mut *self.inner).await?;
+        row.map(|row| read(&Row(row))).transpose()
+    }
+
+    /// All rows of an answer.
+    pub(crate) async fn list<T>(
+        &mut self,
+        query: Query<'_>,
+        read: impl Fn(&Row) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let rows = query.fetch_all(&mut *self.inner).await?;
+        rows.into_iter().map(|row| read(&Row(row))).collect()
+    }
+
+    /// The number in the column `n` of an answer's only row.
+    pub(crate) async fn count<T: TryFrom<i64>>(&mut self, query: Query<'_>) -> Result<T> {
+        let row = query.fetch_one(&mut *self.inner).await?;
+        Row(row).number("n")
+    }
+}

@@ -1,0 +1,121 @@
+//! The keys that sign an account's requests, and the key pairs that open its instances.
+
+use kiln_model::{Account, ApiKey, KeyPair, KeyPairId, SecretId, Uin};
+use sqlx::query;
+
+use crate::Result;
+use crate::accounts::read_account;
+use crate::catalog::Tx;
+use crate::column::{Row, uin};
+
+fn read_api_key(row: &Row) -> Result<ApiKey> {
+    Ok(ApiKey {
+        secret_id: SecretId::from_trusted(row.text("secret_id")?),
+        secret_key: row.text("secret_key")?,
+        uin: row.uin("uin")?,
+        enabled: row.flag("enabled")?,
+        created_at: row.time("key_created_at")?,
+    })
+}
+
+fn read_key_pair(row: &Row) -> Result<KeyPair> {
+    Ok(KeyPair {
+        id: KeyPairId::from_trusted(row.text("id")?),
+        owner: row.uin("owner")?,
+        name: row.text("name")?,
+        public_key: row.text("public_key")?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+impl Tx {
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// `Conflict` with [`crate::Unique::ApiKey`]; `Missing` where the account does not exist.
+    pub async fn insert_api_key(&mut self, key: &ApiKey) -> Result<()> {
+        let sql = "INSERT INTO api_keys (secret_id, secret_key, uin, enabled, created_at)
+            VALUES ($1, $2, $3, $4, $5)";
+        let insert = query(sql)
+            .bind(key.secret_id.as_str())
+            .bind(&key.secret_key)
+            .bind(uin(key.uin)?)
+            .bind(i64::from(key.enabled))
+            .bind(key.created_at.0);
+        self.change(insert).await?;
+        Ok(())
+    }
+
+    /// The key that a request names, and its account. A disabled key is given too.
+    pub async fn api_key(&mut self, secret_id: &SecretId) -> Result<Option<(ApiKey, Account)>> {
+        let sql = "SELECT k.secret_id, k.secret_key, k.enabled, k.created_at AS key_created_at, a.*
+            FROM api_keys k JOIN accounts a ON a.uin = k.uin WHERE k.secret_id = $1";
+        let select = query(sql).bind(secret_id.as_str());
+        self.find(select, |row| Ok((read_api_key(row)?, read_account(row)?))).await
+    }
+
+    /// An account's keys, oldest first.
+    pub async fn api_keys(&mut self, account: Uin) -> Result<Vec<ApiKey>> {
+        let sql = "SELECT secret_id, secret_key, uin, enabled, created_at AS key_created_at
+            FROM api_keys WHERE uin = $1 ORDER BY created_at, secret_id";
+        self.list(query(sql).bind(uin(account)?), read_api_key).await
+    }
+
+    /// Enables or disables a key; whether the account has it.
+    pub async fn set_api_key_enabled(
+        &mut self,
+        account: Uin,
+        secret_id: &SecretId,
+        enabled: bool,
+    ) -> Result<bool> {
+        let update = query("UPDATE api_keys SET enabled = $1 WHERE uin = $2 AND secret_id = $3")
+            .bind(i64::from(enabled))
+            .bind(uin(account)?)
+            .bind(secret_id.as_str());
+        Ok(self.change(update).await? > 0)
+    }
+
+    /// Removes a key; whether the account had it.
+    pub async fn delete_api_key(&mut self, account: Uin, secret_id: &SecretId) -> Result<bool> {
+        let delete = query("DELETE FROM api_keys WHERE uin = $1 AND secret_id = $2")
+            .bind(uin(account)?)
+            .bind(secret_id.as_str());
+        Ok(self.change(delete).await? > 0)
+    }
+
+    /// Adds a key pair.
+    ///
+    /// # Errors
+    /// `Conflict` with [`crate::Unique::KeyPairName`]; `Missing` where the account does not exist.
+    pub async fn insert_key_pair(&mut self, pair: &KeyPair) -> Result<()> {
+        let sql = "INSERT INTO key_pairs (id, owner, name, public_key, created_at)
+            VALUES ($1, $2, $3, $4, $5)";
+        let insert = query(sql)
+            .bind(pair.id.as_str())
+            .bind(uin(pair.owner)?)
+            .bind(&pair.name)
+            .bind(&pair.public_key)
+            .bind(pair.created_at.0);
+        self.change(insert).await?;
+        Ok(())
+    }
+
+    /// The key pair of that identifier, whoever owns it.
+    pub async fn key_pair(&mut self, id: &KeyPairId) -> Result<Option<KeyPair>> {
+        let select = query("SELECT * FROM key_pairs WHERE id = $1").bind(id.as_str());
+        self.find(select, read_key_pair).await
+    }
+
+    /// An account's key pairs, newest first.
+    pub async fn key_pairs(&mut self, owner: Uin) -> Result<Vec<KeyPair>> {
+        let sql = "SELECT * FROM key_pairs WHERE owner = $1 ORDER BY created_at DESC, id";
+        self.list(query(sql).bind(uin(owner)?), read_key_pair).await
+    }
+
+    /// Removes a key pair; whether the account had it.
+    pub async fn delete_key_pair(&mut self, owner: Uin, id: &KeyPairId) -> Result<bool> {
+        let delete =
+            query("DELETE FROM key_pairs WHERE owner = $1 AND id = $2").bind(uin(owner)?).bind(id.as_str());
+        Ok(self.change(delete).await? > 0)
+    }
+}

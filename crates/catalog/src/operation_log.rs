@@ -1,0 +1,130 @@
+//! The operation log: who did what, on what, when, and how it went. Only ever added to.
+
+use kiln_model::{RegionId, SecretId, Timestamp, Uin};
+use sqlx::query;
+
+use crate::catalog::Tx;
+use crate::column::{Builder, Row, push_filter, push_page, uin};
+use crate::{DEFAULT_LIST_LIMIT, Result};
+
+/// One operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationEntry {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub account: Uin,
+    /// With which key; none where it did not come over the API.
+    pub secret_id: Option<SecretId>,
+    /// The action's name.
+    pub action: String,
+    /// What it was done to: an identifier.
+    pub subject: String,
+    /// Where.
+    pub region: Option<RegionId>,
+    /// The request it came with.
+    pub request_id: String,
+    /// The error's code; empty where it succeeded.
+    pub code: String,
+    /// The error's sentence, or what was done.
+    pub message: String,
+}
+
+/// Which operations are asked for; filters are joined.
+#[derive(Debug, Clone)]
+#[allow(missing_docs, reason = "the names say all")]
+pub struct OperationQuery {
+    pub account: Option<Uin>,
+    pub region: Option<RegionId>,
+    pub action: Option<String>,
+    pub subject: Option<String>,
+    /// Not before.
+    pub from: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// How many are skipped.
+    pub offset: u64,
+    /// How many are given at most.
+    pub limit: u64,
+}
+
+impl Default for OperationQuery {
+    fn default() -> Self {
+        Self {
+            account: None,
+            region: None,
+            action: None,
+            subject: None,
+            from: None,
+            until: None,
+            offset: 0,
+            limit: DEFAULT_LIST_LIMIT,
+        }
+    }
+}
+
+impl OperationQuery {
+    fn push_conditions<'q>(&'q self, query: &mut Builder<'q>) -> Result<()> {
+        query.push(" FROM operations WHERE 1 = 1");
+        if let Some(account) = self.account {
+            query.push(" AND account = ").push_bind(uin(account)?);
+        }
+        push_filter(query, "region", self.region.as_slice().iter().map(RegionId::as_str));
+        push_filter(query, "action", self.action.as_slice().iter().map(String::as_str));
+        push_filter(query, "subject", self.subject.as_slice().iter().map(String::as_str));
+        if let Some(from) = self.from {
+            query.push(" AND at >= ").push_bind(from.0);
+        }
+        if let Some(until) = self.until {
+            query.push(" AND at < ").push_bind(until.0);
+        }
+        Ok(())
+    }
+}
+
+fn read_operation(row: &Row) -> Result<OperationEntry> {
+    Ok(OperationEntry {
+        at: row.time("at")?,
+        account: row.uin("account")?,
+        secret_id: row.optional_text("secret_id")?.map(SecretId::from_trusted),
+        action: row.text("action")?,
+        subject: row.text("subject")?,
+        region: row.optional_text("region")?.map(RegionId::from_trusted),
+        request_id: row.text("request_id")?,
+        code: row.text("code")?,
+        message: row.text("message")?,
+    })
+}
+
+impl Tx {
+    /// Adds an operation to the log.
+    pub async fn append_operation(&mut self, entry: &OperationEntry) -> Result<()> {
+        let sql = "INSERT INTO operations
+                (at, account, secret_id, action, subject, region, request_id, code, message)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+        let insert = query(sql)
+            .bind(entry.at.0)
+            .bind(uin(entry.account)?)
+            .bind(entry.secret_id.as_ref().map(SecretId::as_str))
+            .bind(&entry.action)
+            .bind(&entry.subject)
+            .bind(entry.region.as_ref().map(RegionId::as_str))
+            .bind(&entry.request_id)
+            .bind(&entry.code)
+            .bind(&entry.message);
+        self.change(insert).await?;
+        Ok(())
+    }
+
+    /// A page of the log, newest first, and how many operations there are in all.
+    pub async fn operations(&mut self, asked: &OperationQuery) -> Result<(Vec<OperationEntry>, u64)> {
+        let mut count = Builder::new("SELECT COUNT(*) AS n");
+        asked.push_conditions(&mut count)?;
+        let total = self.count(count.build()).await?;
+        let mut select = Builder::new("SELECT *");
+        asked.push_conditions(&mut select)?;
+        select.push(" ORDER BY number DESC");
+        push_page(&mut select, asked.offset, asked.limit)?;
+        Ok((self.list(select.build(), read_operation).await?, total))
+    }
+}

@@ -1,0 +1,71 @@
+//! How the model's enums are written in columns. The words are for ever: rows carry them.
+
+use kiln_model::{
+    Architecture, BootMode, DiskUsage, ImageKind, ImageState, InstanceState, OperationState, Role, TaskState,
+};
+
+use crate::{ImageView, StoreState};
+
+/// An enum that a column holds as a word.
+pub(crate) trait Word: Copy + PartialEq + 'static {
+    /// Every value and its word.
+    const WORDS: &'static [(Self, &'static str)];
+
+    /// The word of this value.
+    fn word(self) -> &'static str;
+
+    /// The value of a word.
+    fn of_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, known)| *known == word).map(|(value, _)| *value)
+    }
+}
+
+macro_rules! words {
+    ($name:ident { $($value:ident = $word:literal),+ $(,)? }) => {
+        impl Word for $name {
+            const WORDS: &'static [(Self, &'static str)] = &[$((Self::$value, $word)),+];
+
+            fn word(self) -> &'static str {
+                match self {
+                    $(Self::$value => $word),+
+                }
+            }
+        }
+    };
+}
+
+words!(Role { Operator = "operator", Main = "main" });
+words!(ImageKind { Public = "public", Market = "market", Custom = "custom" });
+words!(ImageState {
+    Creating = "creating",
+    Importing = "importing",
+    Syncing = "syncing",
+    Normal = "normal",
+    CreateFailed = "create_failed",
+    ImportFailed = "import_failed",
+    Deleted = "deleted",
+});
+words!(ImageView { Own = "own", Shared = "shared", Public = "public", Market = "market" });
+words!(Architecture { X86_64 = "x86_64", I386 = "i386", Arm64 = "arm64" });
+words!(BootMode { Bios = "bios", Uefi = "uefi" });
+words!(DiskUsage { System = "system", Data = "data" });
+words!(InstanceState {
+    Pending = "pending",
+    LaunchFailed = "launch_failed",
+    Running = "running",
+    Stopped = "stopped",
+    Starting = "starting",
+    Stopping = "stopping",
+    Rebooting = "rebooting",
+    Terminating = "terminating",
+    Terminated = "terminated",
+});
+words!(OperationState { Operating = "operating", Success = "success", Failed = "failed" });
+words!(TaskState {
+    Queued = "queued",
+    Running = "running",
+    Succeeded = "succeeded",
+    Failed = "failed",
+    Cancelled = "cancelled",
+});
+words!(StoreState { Pending = "pending", Live = "live", Condemned = "condemned" });
