@@ -17,7 +17,7 @@ pub const MAX_INTERFACE_BYTES: usize = 15;
 /// How long one `ip` command may take.
 const IP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The name of a machine's tap device: always the same for the same instance directory.
+/// The name of a machine's tap device, made from its directory's. The pid file records which one was used.
 pub(crate) fn tap_name(dir: &Path) -> String {
     let mut hasher = DefaultHasher::new();
     dir.hash(&mut hasher);

@@ -37,15 +37,7 @@ pub(crate) async fn launch(qemu: &Qemu, config: &MachineConfig, paused: bool) ->
         return Err(Error::AlreadyRunning { pid: process.0.pid() });
     }
     hand_over_files(&dir, config)?;
-    let tap = match &config.network {
-        Network::Bridge { bridge } if !paused => {
-            let tap = bridge::tap_name(&config.dir);
-            bridge::add_tap(&tap, bridge, config.identity).await?;
-            Some(tap)
-        }
-        _ => None,
-    };
-    let mut attempt = Attempt { dir: dir.clone(), process: None, tap, finished: false };
+    let mut attempt = Attempt { dir, process: None, tap: None, finished: false };
     let started = attempt.start(qemu, config, paused).await;
     match started {
         Ok((supervisor, state)) => {
@@ -133,6 +125,10 @@ impl Attempt {
         config: &MachineConfig,
         paused: bool,
     ) -> Result<(Supervisor, tokio::sync::watch::Receiver<crate::machine::MachineState>)> {
+        if let (Network::Bridge { bridge }, false) = (&config.network, paused) {
+            let tap = self.tap.insert(bridge::tap_name(&config.dir));
+            bridge::add_tap(tap, bridge, config.identity).await?;
+        }
         let log = self.dir.open_log(layout::QEMU_LOG)?;
         let log_start = log.metadata().map_err(self.dir.failed("read", layout::QEMU_LOG))?.len();
         let process = self.spawn(qemu, config, paused, log)?;
@@ -192,8 +188,15 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if !self.finished {
-            tokio::spawn(undo(self.dir.clone(), self.process.take(), self.tap.take()));
+        if self.finished {
+            return;
+        }
+        if let Some(process) = &self.process {
+            process.kill();
+        }
+        // Without a runtime Kiln itself is ending; what is left then is removed by the next start.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(undo(self.dir.clone(), self.process.take(), self.tap.take()));
         }
     }
 }

@@ -89,7 +89,7 @@ pub enum ExitCause {
     GuestShutdown,
     /// It was forced off through its handle.
     Forced,
-    /// Somebody on the host ended QEMU with a signal.
+    /// Somebody on the host, or its kernel for want of memory, ended QEMU with a signal.
     HostSignal,
     /// QEMU died.
     Failed,

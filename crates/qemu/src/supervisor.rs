@@ -149,7 +149,13 @@ impl Supervisor {
         let merging = job != MergeJob::Absent;
         self.qmp = Some(qmp);
         self.state.send_modify(|state| (state.run, state.frozen, state.merging) = (run, frozen, merging));
-        if merging { self.advance_merge().await } else { self.unpause().await }
+        if merging {
+            return self.advance_merge().await;
+        }
+        let lost = if frozen { Err("QEMU lost the job".to_owned()) } else { Ok(()) };
+        self.unpause().await?;
+        self.answer_merge(&lost);
+        Ok(())
     }
 
     async fn serve(&mut self, request: Request) {
@@ -281,7 +287,7 @@ impl Supervisor {
             (Some("guest-shutdown"), _) => ExitCause::GuestShutdown,
             (_, Ending::Killed(_) | Ending::Unknown) if self.quit_asked => ExitCause::Forced,
             (Some("host-qmp-quit"), _) => ExitCause::Forced,
-            (Some("host-signal"), _) | (None, Ending::Killed(_)) => ExitCause::HostSignal,
+            (Some("host-signal"), _) | (None, Ending::Killed(libc::SIGKILL)) => ExitCause::HostSignal,
             _ => ExitCause::Failed,
         };
         let mut detail = match ending {
@@ -360,12 +366,14 @@ impl Supervisor {
             MergeJob::Ready => {
                 // Paused, so that no write goes to the root overlay alone while the live layer's file exists.
                 qmp.execute("stop", json!({})).await?;
-                self.completing = true;
-                disk::complete_merge(self.qmp()?).await
-            }
-            MergeJob::Concluded(None) => {
-                disk::dismiss_merge(qmp).await?;
-                self.end_merge(None).await
+                let told = disk::complete_merge(qmp).await;
+                if told.is_err() {
+                    // Tried again at the next step; the guest does not wait for it.
+                    self.unpause().await?;
+                } else {
+                    self.completing = true;
+                }
+                told
             }
             MergeJob::Concluded(failure) => {
                 disk::dismiss_merge(qmp).await?;
@@ -390,10 +398,15 @@ impl Supervisor {
             Top::Live => Err(failure.unwrap_or_else(|| "QEMU left the layers as they were".into())),
         };
         self.state.send_modify(|state| (state.frozen, state.merging) = (outcome.is_err(), false));
+        self.unpause().await?;
+        self.answer_merge(&outcome);
+        Ok(())
+    }
+
+    fn answer_merge(&mut self, outcome: &std::result::Result<(), String>) {
         for waiter in self.merge_waiters.drain(..) {
             answer(waiter, outcome.clone().map_err(Error::MergeFailed));
         }
-        self.unpause().await
     }
 
     /// Lets a guest go on that was paused for the end of a merge: Kiln pauses for nothing else.

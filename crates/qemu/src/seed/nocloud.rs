@@ -52,6 +52,9 @@ fn check(seed: &Seed) -> Result<()> {
         if password.user.contains(':') {
             return wrong("a user name cannot hold a colon".into());
         }
+        if matches!(password.secret.as_str(), "R" | "RANDOM") {
+            return wrong("cloud-init takes this password as an order to make one up".into());
+        }
     }
     if seed.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA_BYTES) {
         return wrong(format!("user data are longer than {MAX_USER_DATA_BYTES} bytes"));
@@ -246,6 +249,7 @@ mod tests {
             Seed { hostname: "a b".into(), ..seed() },
             Seed { ssh_authorized_keys: vec!["a\nb".into()], ..seed() },
             Seed { password: secret("a\nroot2:b"), ..seed() },
+            Seed { password: secret("RANDOM"), ..seed() },
             Seed { user_data: Some(vec![0; MAX_USER_DATA_BYTES + 1]), ..seed() },
             Seed { files: vec![file("/etc/../x")], ..seed() },
             Seed { files: vec![file("/etc/a'b")], ..seed() },

@@ -94,7 +94,9 @@ async fn a_machine_that_died_frozen_keeps_both_layers_until_they_are_merged() {
     let layers = [world.file(layout::LIVE), world.file(layout::ROOT)];
     assert_eq!(disk_layers(&world.dir), layers);
     let before = world.disk(&[layout::LIVE, layout::ROOT]);
-    assert_eq!(World::newest_number(&before) as usize, world.rounds());
+    // The end may come between a write and the guest's word that it was done.
+    let unsaid = World::newest_number(&before) as usize - world.rounds();
+    assert!(unsaid <= 1);
 
     settle_disk(&qemu().await, &world.config()).await.expect("merges");
     assert_eq!(disk_layers(&world.dir), layers[1..]);

@@ -1,10 +1,14 @@
 //! Start, adoption, the ways to end, and failures.
 
+use std::process::Command;
 use std::time::Duration;
 
-use kiln_qemu::{Error, ExitCause, Machine, MachineEvent, MachineState, RunState, layout};
+use kiln_qemu::{
+    AcceleratorChoice, Error, ExitCause, Machine, MachineConfig, MachineEvent, MachineState, Network,
+    PortForward, RunState, detect, layout,
+};
 
-use crate::world::{World, qemu};
+use crate::world::{World, qemu, run};
 
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -143,4 +147,86 @@ async fn a_cancelled_start_leaves_nothing() {
         world.assert_nothing_left();
     }
     world.launch().await.force_off().await.expect("ends");
+}
+
+#[tokio::test]
+async fn the_detected_accelerator_runs_guests() {
+    let world = World::new();
+    let qemu = qemu().await;
+    let scratch = tempfile::tempdir().expect("a directory");
+    let found = detect(AcceleratorChoice::Auto, &qemu, None, scratch.path()).await.expect("detected");
+    let config = MachineConfig { accelerator: found.accelerator, ..world.config() };
+    let machine = Machine::launch(&qemu, &config).await.expect("it starts");
+    world.wait_for_rounds(2).await;
+    machine.power_down(GRACE, false).await.expect("powers off");
+    assert_eq!(std::fs::read_dir(scratch.path()).expect("listed").count(), 0, "{}", found.reason);
+}
+
+#[tokio::test]
+async fn a_forwarded_port_is_open_on_the_loopback_address_while_the_machine_runs() {
+    let world = World::new();
+    let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let host_port = free.local_addr().expect("bound").port();
+    drop(free);
+    let mut config = world.config();
+    if let Network::User(network) = &mut config.network {
+        network.forwards.push(PortForward { host_port, guest_port: 22 });
+    }
+    let machine = Machine::launch(&qemu().await, &config).await.expect("it starts");
+    std::net::TcpStream::connect(("127.0.0.1", host_port)).expect("forwarded");
+    let taken = MachineConfig { dir: World::new().dir.clone(), ..config };
+    assert!(Machine::launch(&qemu().await, &taken).await.is_err(), "the port is in use");
+    machine.force_off().await.expect("ends");
+    std::net::TcpStream::connect(("127.0.0.1", host_port)).expect_err("closed");
+}
+
+/// Removes the network interface it names.
+struct Interface(&'static str);
+
+impl Drop for Interface {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["link", "delete", "dev", self.0]).status();
+    }
+}
+
+#[tokio::test]
+async fn a_bridged_machine_has_a_port_on_the_bridge_for_as_long_as_it_runs() {
+    let bridge = Interface("kilntestbr");
+    run(Command::new("ip").args(["link", "add", "dev", bridge.0, "type", "bridge"]));
+    let ports = || std::fs::read_dir("/sys/class/net/kilntestbr/brif").expect("a bridge").count();
+    let world = World::new();
+    let config = MachineConfig { network: Network::Bridge { bridge: bridge.0.into() }, ..world.config() };
+    let machine = Machine::launch(&qemu().await, &config).await.expect("it starts");
+    assert_eq!(ports(), 1);
+    drop(machine);
+    let machine = Machine::adopt(&world.dir).await.expect("looked").expect("it runs");
+    machine.force_off().await.expect("ends");
+    assert_eq!(ports(), 0);
+    let missing = MachineConfig { network: Network::Bridge { bridge: "kilnnone".into() }, ..config };
+    Machine::launch(&qemu().await, &missing).await.expect_err("no such bridge");
+    world.assert_nothing_left();
+}
+
+#[tokio::test]
+async fn a_full_host_disk_stops_the_guest_until_there_is_room() {
+    let world = World::on_small_disk("1m");
+    // Room is left for Kiln's files and the console, not for the first clusters of the overlay.
+    let filler = world.file("filler");
+    std::fs::write(&filler, vec![1; 1 << 20]).expect_err("the file system is full");
+    let file = std::fs::File::options().write(true).open(&filler).expect("there");
+    file.set_len(file.metadata().expect("there").len() - (24 << 10)).expect("shortened");
+    drop(file);
+    let machine = world.launch().await;
+    let mut events = machine.events();
+    world.wait_until("the pause", || machine.state().run == RunState::OutOfSpace).await;
+    let error = MachineEvent::DiskError { operation: "write".into(), out_of_space: true };
+    let mut heard = Vec::new();
+    while let Ok(event) = events.try_recv() {
+        heard.push(event);
+    }
+    assert!(heard.contains(&error), "{heard:?}");
+    std::fs::remove_file(filler).expect("removed");
+    machine.resume().await.expect("goes on");
+    world.wait_for_rounds(3).await;
+    machine.force_off().await.expect("ends");
 }

@@ -26,25 +26,37 @@ pub(crate) struct World {
     outside: TempDir,
     pub(crate) dir: PathBuf,
     server: Option<Child>,
+    mounted: bool,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
-        Self::with_guest(&[])
+        Self::with_guest(&[], |_| {})
     }
 
     pub(crate) fn with_deaf_guest() -> Self {
-        Self::with_guest(&["--defsym", "DEAF=1"])
+        Self::with_guest(&["--defsym", "DEAF=1"], |_| {})
     }
 
-    fn with_guest(assembler_options: &[&str]) -> Self {
+    /// With an instance directory on a file system of its own, of this size.
+    pub(crate) fn on_small_disk(size: &str) -> Self {
+        let mut world = Self::with_guest(&[], |dir| {
+            let options = format!("size={size},mode=700");
+            run(Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir));
+        });
+        world.mounted = true;
+        world
+    }
+
+    fn with_guest(assembler_options: &[&str], prepare: impl FnOnce(&Path)) -> Self {
         let outside = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(outside.path(), std::fs::Permissions::from_mode(0o700))
             .expect("own directory");
         // Longer than a socket address can be.
         let dir = outside.path().join("long-".repeat(30));
         std::fs::create_dir(&dir).expect("made");
-        let mut world = Self { outside, dir, server: None };
+        prepare(&dir);
+        let mut world = Self { outside, dir, server: None, mounted: false };
         let mut base = world.assemble(assembler_options);
         base.resize(DISK_BYTES, 0x5a);
         std::fs::write(world.base(), base).expect("written");
@@ -76,17 +88,18 @@ impl World {
     }
 
     pub(crate) fn serve_base(&mut self) {
+        let socket = self.file(layout::BASE_SOCKET);
+        let _ = std::fs::remove_file(&socket);
         let mut command = Command::new("qemu-nbd");
         command.current_dir(&self.dir).args(["--read-only", "--persistent", "--shared=4", "-f", "raw"]);
-        command.args(["-x", EXPORT, "-k"]).arg(self.outside.path().join("s")).arg(self.base());
+        // Absolute, as qemu-nbd wants it, and short, as a socket address must be.
+        command.args(["-x", EXPORT, "-k", "/proc/self/cwd/base.sock"]).arg(self.base());
         self.server = Some(command.stdin(Stdio::null()).spawn().expect("qemu-nbd starts"));
-        let socket = self.outside.path().join("s");
         let started = Instant::now();
         while !socket.exists() {
             assert!(started.elapsed() < PATIENCE, "qemu-nbd did not listen");
             std::thread::sleep(Duration::from_millis(10));
         }
-        std::fs::rename(socket, self.file(layout::BASE_SOCKET)).expect("moved");
     }
 
     pub(crate) fn stop_serving_base(&mut self) {
@@ -213,6 +226,9 @@ impl Drop for World {
             let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
         }
         self.stop_serving_base();
+        if self.mounted {
+            let _ = Command::new("umount").arg("--lazy").arg(&self.dir).status();
+        }
     }
 }
 
