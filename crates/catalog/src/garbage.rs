@@ -124,7 +124,7 @@ impl Tx {
     /// Everything that a region's store holds, by the catalogue, with its reference count.
     pub async fn store_objects(&mut self, region: &RegionId) -> Result<Vec<StoreObject>> {
         let mut select = objects(region);
-        select.push(" ORDER BY v.since, v.id");
+        select.push(" ORDER BY v.since, v.kind, v.id");
         self.list(select.build(), read_object).await
     }
 
@@ -141,7 +141,7 @@ impl Tx {
             .push_bind(now.0.saturating_sub(min_age_millis));
         select.push(" AND v.state IN ");
         push_condemnable(&mut select);
-        select.push(" ORDER BY v.since, v.id");
+        select.push(" ORDER BY v.since, v.kind, v.id");
         self.list(select.build(), read_object).await
     }
 
@@ -150,7 +150,7 @@ impl Tx {
     pub async fn condemned_before(&mut self, region: &RegionId, time: Timestamp) -> Result<Vec<StoreObject>> {
         let mut select = objects(region);
         select.push(" AND v.state = 'condemned' AND v.since <= ").push_bind(time.0);
-        select.push(" ORDER BY v.since, v.id");
+        select.push(" ORDER BY v.since, v.kind, v.id");
         self.list(select.build(), read_object).await
     }
 
