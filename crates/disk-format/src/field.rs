@@ -1,0 +1,14 @@
+//! Fields of on-disk structures: fixed-width integers at fixed positions.
+//!
+//! Invariant of the callers: the structure's length was checked before, so a position outside it is a mistake in
+//! this crate and panics.
+
+/// The big-endian 32-bit integer at byte `at`.
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+/// The big-endian 64-bit integer at byte `at`.
+pub(crate) fn be64(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
+}

@@ -1,0 +1,5 @@
+//! Images that QEMU made, read against what QEMU reads; images that nobody should make, refused.
+
+mod overlay;
+mod reading;
+mod sample;
