@@ -9,11 +9,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::Transaction;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
+use sqlx::{Connection, Transaction};
 
 use crate::column::{Db, Query, Row};
 use crate::{Error, Result};
@@ -53,6 +53,8 @@ impl Catalog {
             .foreign_keys(true)
             .busy_timeout(OTHER_PROCESS_TIMEOUT)
             .pragma("cache_size", CACHE_KIB);
+        // An idle connection can be in a transaction: where a caller went away while it began one, or where SQLite,
+        // its disk being full, rolled one back before sqlx did. Such a connection is replaced.
         let pool = |connections| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
@@ -60,6 +62,7 @@ impl Catalog {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
+                .before_acquire(|connection, _| Box::pin(async { Ok(!connection.is_in_transaction()) }))
         };
         let writer = pool(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await?;
@@ -142,5 +145,53 @@ impl Tx {
     pub(crate) async fn count<T: TryFrom<i64>>(&mut self, query: Query<'_>) -> Result<T> {
         let row = query.fetch_one(&mut *self.inner).await?;
         Row(row).number("n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::query;
+
+    use super::*;
+
+    const LOG: &str = "INSERT INTO operations (at, account, action, subject, request_id, code, message)
+        VALUES (0, 0, '', '', '', '', hex(zeroblob(10000)))";
+
+    #[tokio::test]
+    async fn the_writer_survives_a_transaction_that_sqlite_rolled_back() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let catalog =
+            Catalog::open_sqlite(&dir.path().join("catalog.db")).await.expect("a new database opens");
+        let mut tx = catalog.write().await.expect("a turn");
+        for statement in [LOG, "ROLLBACK"] {
+            tx.change(query(statement)).await.expect("runs");
+        }
+        drop(tx);
+        let mut tx = catalog.write().await.expect("the writer is usable");
+        let count = query("SELECT COUNT(*) AS n FROM operations");
+        assert_eq!(tx.count::<u64>(count).await.expect("readable"), 0);
+        tx.change(query(LOG)).await.expect("writable");
+        tx.commit().await.expect("durable");
+    }
+
+    #[tokio::test]
+    async fn the_writer_survives_a_full_disk() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let catalog =
+            Catalog::open_sqlite(&dir.path().join("catalog.db")).await.expect("a new database opens");
+        let mut tx = catalog.write().await.expect("a turn");
+        // As low as it gets: no page can be added to the database.
+        tx.list(query("PRAGMA max_page_count = 1"), |_| Ok(())).await.expect("runs");
+        let full = loop {
+            if let Err(error) = tx.change(query(LOG)).await {
+                break error;
+            }
+        };
+        assert!(full.to_string().contains("full"), "{full}");
+        drop(tx);
+        let mut tx = catalog.write().await.expect("the writer is usable");
+        tx.list(query("PRAGMA max_page_count = 1000000"), |_| Ok(())).await.expect("runs");
+        tx.change(query(LOG)).await.expect("there is space again");
+        tx.commit().await.expect("durable");
     }
 }

@@ -13,6 +13,7 @@ crate::on_every_database!(
     a_task_is_claimed_by_one_worker,
     a_reader_sees_one_state,
     a_dropped_transaction_never_happened,
+    a_request_can_be_given_up_anywhere,
     a_reader_cannot_write,
 );
 
@@ -94,22 +95,34 @@ async fn a_dropped_transaction_never_happened(catalog: Catalog) {
         tx.insert_image(&image(ALICE, &guangzhou(), "a")).await.expect("the name is free again");
         drop(tx);
     }
-    // A request that is given up in mid-query, as when its client goes away, leaves the writer usable.
-    for micros in [0, 50, 200, 800] {
-        let catalog = catalog.clone();
-        let request = async move {
-            let mut tx = catalog.write().await.expect("a turn");
-            normal_image(&mut tx, "b", 1).await;
-            std::future::pending::<()>().await;
-        };
-        let _ = tokio::time::timeout(std::time::Duration::from_micros(micros), request).await;
-    }
     let mut tx = catalog.write().await.expect("a turn");
     assert_eq!(tx.count_images(ALICE, &guangzhou()).await.expect("runs"), 0);
     let image = normal_image(&mut tx, "b", 1).await;
     tx.commit().await.expect("durable");
     let mut tx = catalog.write().await.expect("a turn");
     tx.transition_image(&image.id, ImageEvent::Deleted, None, at(1)).await.expect("it is ready");
+}
+
+/// As when a client goes away: the request's future is dropped wherever it happens to wait.
+async fn a_request_can_be_given_up_anywhere(catalog: Catalog) {
+    const REQUESTS: u32 = 600;
+    prepared(&catalog).await;
+    for request in 0..REQUESTS {
+        let patience = async {
+            for _ in 0..request % 60 {
+                std::thread::sleep(std::time::Duration::from_micros(10));
+                tokio::task::yield_now().await;
+            }
+        };
+        let work = async {
+            let mut tx = catalog.write().await.expect("a turn");
+            tx.insert_image(&image(ALICE, &guangzhou(), "a")).await.expect("the name is free");
+            std::future::pending::<()>().await;
+        };
+        tokio::select! { biased; () = work => {}, () = patience => {} }
+    }
+    let mut tx = catalog.write().await.expect("a turn");
+    assert_eq!(tx.count_images(ALICE, &guangzhou()).await.expect("runs"), 0);
 }
 
 async fn a_reader_cannot_write(catalog: Catalog) {
