@@ -3,6 +3,8 @@
 //! Each view (own, shared, public, market) is one arm of the query with an index of its own, so that a page costs
 //! what the viewer sees and not what exists. The arms do not overlap. Deleted images are in none of them.
 
+use sqlx::query;
+
 use kiln_model::{Image, ImageId, ImageState, RegionId, Uin};
 
 use crate::catalog::Tx;
@@ -161,5 +163,11 @@ impl Tx {
     ) -> Result<Option<(Image, ImageView)>> {
         let query = ImageQuery { ids: Some(vec![id.clone()]), ..ImageQuery::all(viewer, region.clone()) };
         Ok(self.images(&query).await?.0.pop())
+    }
+
+    /// The identifiers of all ready images, of every account and region, oldest first.
+    pub async fn ready_image_ids(&mut self) -> Result<Vec<ImageId>> {
+        let sql = "SELECT id FROM images WHERE state = $1 ORDER BY created_at, id";
+        self.list(query(sql).bind(ImageState::Normal.word()), |row| row.text("id").map(ImageId::from_trusted)).await
     }
 }

@@ -1,2 +1,36 @@
-//! The kiln binary.
-fn main() {}
+//! The kiln binary: the server, and the command line client that talks to it.
+//!
+//! Only here are arguments, environment and files read. Everything below takes plain values.
+
+mod arguments;
+mod client;
+mod commands;
+mod config;
+mod credentials;
+mod output;
+mod progress;
+mod serve;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::Arguments;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("kiln: the runtime could not be started: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(commands::run(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("kiln: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -35,9 +35,9 @@ fn nbdinfo_sees_what_the_export_can_do() {
     {
         assert_eq!(export[flag], expected, "{flag}");
     }
-    assert_eq!(export["block_minimum"], 1);
-    assert_eq!(export["block_preferred"], 64 << 10);
-    assert_eq!(export["block_maximum"], 32 << 20);
+    assert_eq!(export["block_size_minimum"], 1);
+    assert_eq!(export["block_size_preferred"], 64 << 10);
+    assert_eq!(export["block_size_maximum"], 32 << 20);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn writes_and_failing_reads_are_told_as_such() {
         .output()
         .expect("qemu-io is installed");
     let said = String::from_utf8_lossy(&output.stderr).to_lowercase();
-    assert!(!output.status.success() && (said.contains("read-only") || said.contains("read only")), "{said}");
+    assert!(!output.status.success() && said.contains("permission denied"), "{said}");
 
     let faulty = FaultyDevice::new(MemoryDevice::from_bytes(&[1; 1 << 20]), 1, 1.0);
     let (fixture, _serving) = serving(faulty);
@@ -182,7 +182,7 @@ fn a_listing_names_every_image() {
         assert_eq!(export["export-size"], number << 20);
     }
     let said = run("qemu-nbd", ["--list", "-k", fixture.socket().to_str().expect("UTF-8")]);
-    assert!(said.contains("exports available: 40") && said.contains("image 17"), "{said}");
+    assert!(said.contains("exports available: 40") && said.contains("17825792"), "{said}");
 }
 
 #[test]

@@ -1,9 +1,10 @@
 //! The server is killed and started again under a running QEMU client.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
 
 use kiln_block::FileDevice;
@@ -55,6 +56,16 @@ fn start_server(socket: &Path, disk: &Path) -> Killed {
     server
 }
 
+/// The lines of a child's output, so that waiting for one can end.
+fn lines_of(output: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    std::thread::spawn(move || {
+        let mut lines = BufReader::new(output).lines().map_while(Result::ok);
+        lines.all(|line| sender.send(line).is_ok())
+    });
+    receiver
+}
+
 #[test]
 fn a_killed_server_is_found_again() {
     let dir = tempfile::tempdir().expect("temporary directory");
@@ -67,35 +78,35 @@ fn a_killed_server_is_found_again() {
         "driver=nbd,server.type=unix,server.path={},export=disk,reconnect-delay=60",
         socket.display()
     );
-    let mut client = Command::new("qemu-io")
-        .args(["-r", "--image-opts", &options])
+    let mut client = Command::new("stdbuf")
+        .args(["-oL", "qemu-io", "-r", "--image-opts", &options])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
         .map(Killed)
-        .expect("qemu-io is installed");
+        .expect("stdbuf and qemu-io are installed");
     let mut commands = client.0.stdin.take().expect("piped");
-    let mut answers = BufReader::new(client.0.stdout.take().expect("piped")).lines();
+    let answers = lines_of(client.0.stdout.take().expect("piped"));
 
-    for round in 0..3u64 {
-        if round > 0 {
+    // One command at a time: qemu-io waits for its input to become readable, however much of it it holds already.
+    for mib in 0..12 {
+        let restart = mib % 4 == 2;
+        if restart {
             server.0.kill().expect("it runs");
             server.0.wait().expect("it was started here");
             assert!(socket.exists(), "kill -9 leaves the socket's file behind");
         }
-        for mib in 0..4 {
-            let mib = round * 4 + mib;
-            writeln!(commands, "read -P {} {mib}M 1M", mib + 1).expect("qemu-io reads");
-        }
-        if round > 0 {
-            std::thread::sleep(Duration::from_millis(500));
+        writeln!(commands, "read -P {} {mib}M 1M", mib + 1).expect("qemu-io reads");
+        if restart {
+            std::thread::sleep(Duration::from_millis(300));
             server = start_server(&socket, &disk);
         }
-        let mut done = 0;
-        while done < 4 {
-            let line = answers.next().expect("qemu-io goes on").expect("qemu-io prints text");
+        loop {
+            let line = answers.recv_timeout(Duration::from_secs(30)).expect("qemu-io goes on");
             assert!(!line.contains("failed"), "{line}");
-            done += usize::from(line.contains("read 1048576/1048576 bytes"));
+            if line.contains("read 1048576/1048576 bytes") {
+                break;
+            }
         }
     }
 }

@@ -1,0 +1,363 @@
+//! What can be said on the command line. No meaning is given to anything here.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Kiln, a self-hosted machine-image service that speaks the Tencent Cloud CVM API.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    pub(crate) connection: Connection,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How the server is reached, and how it is answered to.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Connection {
+    /// Where the server listens, such as http://127.0.0.1:5456
+    #[arg(long, global = true, env = "KILN_ENDPOINT")]
+    pub(crate) endpoint: Option<String>,
+    /// The key that signs; without one, the data directory's credentials.json is used
+    #[arg(long, global = true, env = "TENCENTCLOUD_SECRET_ID", hide_env_values = true)]
+    pub(crate) secret_id: Option<String>,
+    /// The secret half of the key (better given in the environment: arguments show in the process list)
+    #[arg(long, global = true, env = "TENCENTCLOUD_SECRET_KEY", hide_env_values = true)]
+    pub(crate) secret_key: Option<String>,
+    /// The region to work in
+    #[arg(long, short = 'r', global = true, env = "TENCENTCLOUD_REGION", default_value = "ap-guangzhou")]
+    pub(crate) region: String,
+    /// The server's data directory
+    #[arg(long, global = true, env = "KILN_DATA_DIR", default_value = "kiln-data")]
+    pub(crate) data_dir: PathBuf,
+    /// The form of what is printed
+    #[arg(long, short = 'o', global = true, value_enum, default_value_t = OutputForm::Table)]
+    pub(crate) output: OutputForm,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputForm {
+    /// Tables, for people
+    Table,
+    /// The API's answers, for programs
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server
+    Serve(Serve),
+    /// Accounts (the operator's key is needed)
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Images
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Instances
+    #[command(subcommand)]
+    Instance(InstanceCommand),
+    /// Public keys for logging in to instances
+    #[command(subcommand)]
+    KeyPair(KeyPairCommand),
+    /// Long work: imports, image creation, copies, launches
+    #[command(subcommand)]
+    Task(TaskCommand),
+    /// The regions' stores, on the server's own machine
+    #[command(subcommand)]
+    Store(StoreCommand),
+    /// Look for what is missing on this machine, and say what installs it
+    Doctor,
+    /// Print a configuration file with every key, its default and its meaning
+    ExampleConfig,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The address to listen on [default: 127.0.0.1:5456]
+    #[arg(long)]
+    pub(crate) listen: Option<SocketAddr>,
+    /// A configuration file; `kiln example-config` prints one
+    #[arg(long)]
+    pub(crate) config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AccountCommand {
+    /// Create an account and print its first key
+    Create {
+        /// What people call it
+        #[arg(long)]
+        nickname: String,
+        /// Let it import images
+        #[arg(long)]
+        allow_import: bool,
+    },
+    /// List all accounts
+    List,
+    /// Let an account import images, or stop it
+    AllowImport {
+        /// The account's number
+        uin: String,
+        /// Take the permission away
+        #[arg(long)]
+        revoke: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// List the images you see
+    List {
+        /// Part of the name
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Show one image
+    Show {
+        /// Such as img-3fa9k2lq
+        image: String,
+    },
+    /// Import an image file from a URL
+    Import(Import),
+    /// Make an image of an instance
+    Create {
+        /// Such as ins-0b3kq81z
+        instance: String,
+        /// The image's name
+        #[arg(long)]
+        name: String,
+        /// What there is to say about it
+        #[arg(long, default_value = "")]
+        description: String,
+        /// Switch a running instance off first
+        #[arg(long)]
+        power_off: bool,
+        /// Do not wait for the end of the task
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Copy an image to other regions
+    Copy {
+        /// The image
+        image: String,
+        /// A destination region; can be given several times
+        #[arg(long = "to", required = true)]
+        to: Vec<String>,
+        /// The copies' name, where it is to differ
+        #[arg(long)]
+        name: Option<String>,
+        /// Do not wait for the end of the tasks
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// Share an image with accounts
+    Share {
+        /// The image
+        image: String,
+        /// Account numbers
+        #[arg(required = true)]
+        accounts: Vec<String>,
+    },
+    /// Stop sharing an image with accounts
+    Unshare {
+        /// The image
+        image: String,
+        /// Account numbers
+        #[arg(required = true)]
+        accounts: Vec<String>,
+    },
+    /// Delete images, all or none
+    Delete {
+        /// The images
+        #[arg(required = true)]
+        images: Vec<String>,
+    },
+    /// Print an NBD address at which qemu-img, nbdcopy and others read an image
+    ExportUrl {
+        /// The image
+        image: String,
+        /// Over TCP, under a name that cannot be guessed, instead of the operator's socket
+        #[arg(long)]
+        tcp: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Import {
+    /// Where the image file is (http or https)
+    pub(crate) url: String,
+    /// The image's name
+    #[arg(long)]
+    pub(crate) name: String,
+    /// What there is to say about it
+    #[arg(long, default_value = "")]
+    pub(crate) description: String,
+    /// The system: Debian, Ubuntu, CentOS, …
+    #[arg(long)]
+    pub(crate) os_type: String,
+    /// Its version
+    #[arg(long, default_value = "-")]
+    pub(crate) os_version: String,
+    /// x86_64, i386 or arm64
+    #[arg(long, default_value = "x86_64")]
+    pub(crate) architecture: String,
+    /// Accept an image without cloud-init
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Do not wait for the end of the task
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum InstanceCommand {
+    /// Launch instances from an image
+    Run(Run),
+    /// List your instances
+    List,
+    /// Switch instances off
+    Stop {
+        /// The instances
+        #[arg(required = true)]
+        instances: Vec<String>,
+        /// Without asking the guest
+        #[arg(long)]
+        force: bool,
+    },
+    /// Switch instances on
+    Start {
+        /// The instances
+        #[arg(required = true)]
+        instances: Vec<String>,
+    },
+    /// Restart instances
+    Reboot {
+        /// The instances
+        #[arg(required = true)]
+        instances: Vec<String>,
+        /// Without asking the guest
+        #[arg(long)]
+        force: bool,
+    },
+    /// Remove instances and their system disks
+    Terminate {
+        /// The instances
+        #[arg(required = true)]
+        instances: Vec<String>,
+    },
+    /// Print what the serial console said, and go on (on the server's own machine)
+    Console {
+        /// The instance
+        instance: String,
+        /// Print what there is and end
+        #[arg(long)]
+        no_follow: bool,
+    },
+    /// Log in by SSH (on the server's own machine)
+    Ssh {
+        /// The instance
+        instance: String,
+        /// The user to log in as
+        #[arg(long, short = 'l', default_value = "root")]
+        user: String,
+        /// What ssh is given besides: a command, options
+        #[arg(last = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Run {
+    /// The image to launch from
+    pub(crate) image: String,
+    /// How many
+    #[arg(long, short = 'n', default_value_t = 1)]
+    pub(crate) count: u32,
+    /// What they are called
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// The size of machine, such as S5.MEDIUM4
+    #[arg(long = "type")]
+    pub(crate) instance_type: Option<String>,
+    /// A key pair whose public key the guest accepts; can be given several times
+    #[arg(long = "key")]
+    pub(crate) key_pairs: Vec<String>,
+    /// The guest's root password, read from standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// A file for cloud-init: cloud-config, a script, …
+    #[arg(long)]
+    pub(crate) user_data: Option<PathBuf>,
+    /// The system disk's size in GiB
+    #[arg(long)]
+    pub(crate) disk: Option<u64>,
+    /// Do not wait until they run
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum KeyPairCommand {
+    /// Bring in a public key
+    Import {
+        /// Letters, digits and underscores
+        #[arg(long)]
+        name: String,
+        /// The file with the public key, such as ~/.ssh/id_ed25519.pub
+        file: PathBuf,
+    },
+    /// List your key pairs
+    List,
+    /// Delete key pairs; instances keep the keys they have
+    Delete {
+        /// The key pairs
+        #[arg(required = true)]
+        key_pairs: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TaskCommand {
+    /// List tasks, newest first
+    List,
+    /// Show a task's progress until it ends
+    Watch {
+        /// Such as task-7xk20s1m
+        task: String,
+    },
+    /// Stop a task that makes an image
+    Cancel {
+        /// The task
+        task: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum StoreCommand {
+    /// What each region's store holds
+    Status,
+    /// Check a region's store against the catalogue; nothing is changed
+    Check {
+        /// Check lengths and indexes only, not every byte
+        #[arg(long)]
+        quick: bool,
+        /// The server's configuration file
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+    /// Remove what nothing uses any more
+    Gc {
+        /// Only say what would be removed
+        #[arg(long)]
+        plan: bool,
+        /// Allow more than a tenth of the store to go in this run
+        #[arg(long)]
+        whole_store: bool,
+        /// The server's configuration file
+        #[arg(long)]
+        config: Option<PathBuf>,
+    },
+}

@@ -1,0 +1,112 @@
+//! Signed calls to a server.
+
+use kiln_model::Timestamp;
+use kiln_tencent_api::client::{Call, Credentials as SigningKey, sign};
+use serde_json::Value;
+
+use crate::arguments::Connection;
+use crate::config::DEFAULT_LISTEN;
+use crate::credentials::Credentials;
+
+pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
+
+const CVM_VERSION: &str = "2017-03-12";
+const KILN_VERSION: &str = "2026-11-01";
+
+/// A server, a key and a region.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    endpoint: url::Url,
+    secret_id: String,
+    secret_key: String,
+    region: String,
+}
+
+impl Client {
+    /// Takes the key from the arguments or the environment, else from the data directory.
+    pub(crate) fn new(connection: &Connection) -> Result<Self, Error> {
+        let (secret_id, secret_key) = match (&connection.secret_id, &connection.secret_key) {
+            (Some(id), Some(key)) => (id.clone(), key.clone()),
+            (None, None) => {
+                let read = Credentials::read(&connection.data_dir).map_err(|error| {
+                    format!(
+                        "no key: set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or name the server's data \
+                         directory with --data-dir ({}: {error})",
+                        Credentials::path(&connection.data_dir).display()
+                    )
+                })?;
+                (read.secret_id, read.secret_key)
+            }
+            _ => return Err("give both --secret-id and --secret-key, or neither".into()),
+        };
+        let default = format!("http://{DEFAULT_LISTEN}");
+        let text = connection.endpoint.as_deref().unwrap_or(&default);
+        let endpoint: url::Url = text.parse().map_err(|error| format!("endpoint {text:?}: {error}"))?;
+        if !matches!(endpoint.scheme(), "http" | "https") || endpoint.host_str().is_none() {
+            return Err(format!("endpoint {text:?}: use a form such as http://{DEFAULT_LISTEN}").into());
+        }
+        // The server is often this very machine; a proxy of the environment would be asked in vain.
+        let http = reqwest::Client::builder().no_proxy().build()?;
+        Ok(Self { http, endpoint, secret_id, secret_key, region: connection.region.clone() })
+    }
+
+    pub(crate) fn region(&self) -> &str {
+        &self.region
+    }
+
+    /// Calls an action of the CVM service.
+    pub(crate) async fn cvm(&self, action: &str, parameters: &Value) -> Result<Value, Error> {
+        self.call("cvm", CVM_VERSION, action, &self.region, parameters).await
+    }
+
+    /// Calls an action of the CVM service in another region.
+    pub(crate) async fn cvm_in(&self, region: &str, action: &str, parameters: &Value) -> Result<Value, Error> {
+        self.call("cvm", CVM_VERSION, action, region, parameters).await
+    }
+
+    /// Calls one of Kiln's own actions.
+    pub(crate) async fn kiln(&self, action: &str, parameters: &Value) -> Result<Value, Error> {
+        self.call("kiln", KILN_VERSION, action, &self.region, parameters).await
+    }
+
+    async fn call(
+        &self,
+        service: &str,
+        version: &str,
+        action: &str,
+        region: &str,
+        parameters: &Value,
+    ) -> Result<Value, Error> {
+        let body = serde_json::to_vec(parameters)?;
+        let host = self.endpoint.host_str().unwrap_or_default();
+        let host = self.endpoint.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+        let call = Call {
+            service,
+            host: &host,
+            action,
+            version,
+            region: Some(region),
+            timestamp: Timestamp::now(),
+            body: &body,
+        };
+        let key = SigningKey { secret_id: &self.secret_id, secret_key: &self.secret_key };
+        let mut request = self.http.post(self.endpoint.clone());
+        for (name, value) in sign(&key, &call) {
+            request = request.header(name, value);
+        }
+        let answer = request.body(body).send().await.map_err(|error| {
+            format!("the server at {} does not answer ({error}). Is `kiln serve` running?", self.endpoint)
+        })?;
+        let mut answer: Value = answer.json().await.map_err(|error| format!("the answer is no JSON: {error}"))?;
+        let response = answer["Response"].take();
+        match response.get("Error") {
+            None => Ok(response),
+            Some(error) => Err(format!(
+                "{}: {}",
+                error["Code"].as_str().unwrap_or("UnknownError"),
+                error["Message"].as_str().unwrap_or_default()
+            )
+            .into()),
+        }
+    }
+}

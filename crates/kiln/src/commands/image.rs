@@ -1,0 +1,153 @@
+//! `kiln image`: images, through the public API.
+
+use serde_json::{Value, json};
+
+use crate::arguments::{ImageCommand, Import, OutputForm};
+use crate::client::{Client, Error};
+use crate::output;
+use crate::progress::wait_for_task;
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("IMAGE", "/ImageId"),
+    ("NAME", "/ImageName"),
+    ("STATE", "/ImageState"),
+    ("TYPE", "/ImageType"),
+    ("OS", "/OsName"),
+    ("GIB", "/ImageSize"),
+    ("CREATED", "/CreatedTime"),
+];
+/// Images on a page, the most that the API gives.
+const PAGE: u64 = 100;
+
+pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand) -> Result<(), Error> {
+    match command {
+        ImageCommand::List { name } => list(client, form, name).await,
+        ImageCommand::Show { image } => {
+            let answer = client.cvm("DescribeImages", &json!({ "ImageIds": [image] })).await?;
+            show(form, &answer);
+            Ok(())
+        }
+        ImageCommand::Import(import) => import_image(client, form, import).await,
+        ImageCommand::Create { instance, name, description, power_off, no_wait } => {
+            let parameters = json!({
+                "InstanceId": instance, "ImageName": name, "ImageDescription": description,
+                "ForcePoweroff": if power_off { "TRUE" } else { "FALSE" },
+            });
+            let answer = client.cvm("CreateImage", &parameters).await?;
+            finish(client, client.region(), form, &answer["ImageId"], no_wait).await
+        }
+        ImageCommand::Copy { image, to, name, no_wait } => copy(client, form, image, to, name, no_wait).await,
+        ImageCommand::Share { image, accounts } => share(client, "SHARE", &image, &accounts).await,
+        ImageCommand::Unshare { image, accounts } => share(client, "CANCEL", &image, &accounts).await,
+        ImageCommand::Delete { images } => {
+            client.cvm("DeleteImages", &json!({ "ImageIds": images })).await?;
+            Ok(())
+        }
+        ImageCommand::ExportUrl { image, tcp } => {
+            let transport = if tcp { "TCP" } else { "UNIX" };
+            let answer = client.kiln("OpenImageExport", &json!({ "ImageId": image, "Transport": transport })).await?;
+            match form {
+                OutputForm::Json => output::json(&answer),
+                OutputForm::Table => println!("{}", output::text(&answer["Url"])),
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn list(client: &Client, form: OutputForm, name: Option<String>) -> Result<(), Error> {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let mut parameters = json!({ "Offset": all.len(), "Limit": PAGE });
+        if let Some(name) = &name {
+            parameters["Filters"] = json!([{ "Name": "image-name", "Values": [name] }]);
+        }
+        let mut answer = client.cvm("DescribeImages", &parameters).await?;
+        let total = answer["TotalCount"].as_u64().unwrap_or(0);
+        let page = answer["ImageSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let last = page.is_empty();
+        all.extend(page);
+        if last || all.len() as u64 >= total {
+            break;
+        }
+    }
+    let answer = json!({ "TotalCount": all.len(), "ImageSet": all });
+    output::listing(form, &answer, "ImageSet", COLUMNS);
+    Ok(())
+}
+
+fn show(form: OutputForm, answer: &Value) {
+    let image = &answer["ImageSet"][0];
+    match (form, image.as_object()) {
+        (OutputForm::Table, Some(fields)) => {
+            for (name, value) in fields {
+                println!("{name:>20}  {}", output::text(value));
+            }
+        }
+        _ => output::json(image),
+    }
+}
+
+async fn import_image(client: &Client, form: OutputForm, import: Import) -> Result<(), Error> {
+    let parameters = json!({
+        "ImageUrl": import.url, "ImageName": import.name, "ImageDescription": import.description,
+        "OsType": import.os_type, "OsVersion": import.os_version, "Architecture": import.architecture,
+        "Force": import.force,
+    });
+    client.cvm("ImportImage", &parameters).await?;
+    // The public answer names no image; the name does, being unique among the account's own.
+    let image = own_image_named(client, &import.name).await?;
+    finish(client, client.region(), form, &image["ImageId"], import.no_wait).await
+}
+
+async fn own_image_named(client: &Client, name: &str) -> Result<Value, Error> {
+    let filters = json!([
+        { "Name": "image-name", "Values": [name] }, { "Name": "image-type", "Values": ["PRIVATE_IMAGE"] },
+    ]);
+    let mut answer = client.cvm("DescribeImages", &json!({ "Filters": filters, "Limit": PAGE })).await?;
+    let images = answer["ImageSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
+    // A failed image frees its name, so the newest of that name is the one that was just accepted.
+    let found = images.into_iter().find(|image| image["ImageName"] == name);
+    found.ok_or_else(|| format!("image {name:?} was accepted but is not listed").into())
+}
+
+async fn copy(
+    client: &Client,
+    form: OutputForm,
+    image: String,
+    to: Vec<String>,
+    name: Option<String>,
+    no_wait: bool,
+) -> Result<(), Error> {
+    let mut parameters = json!({ "ImageIds": [image], "DestinationRegions": to, "ImageSetRequired": true });
+    if let Some(name) = name {
+        parameters["ImageName"] = json!(name);
+    }
+    let answer = client.cvm("SyncImages", &parameters).await?;
+    for copy in answer["ImageSet"].as_array().into_iter().flatten() {
+        let region = copy["Region"].as_str().unwrap_or_default();
+        finish(client, region, form, &copy["ImageId"], no_wait).await?;
+    }
+    Ok(())
+}
+
+/// Waits for an image that is being made, unless told not to, and prints it.
+async fn finish(client: &Client, region: &str, form: OutputForm, image: &Value, no_wait: bool) -> Result<(), Error> {
+    let wanted = json!({ "ImageIds": [image] });
+    if !no_wait {
+        let tasks = client.kiln("DescribeTasks", &json!({ "Limit": PAGE })).await?;
+        let task = tasks["TaskSet"].as_array().into_iter().flatten().find(|task| task["ImageId"] == *image);
+        if let Some(task) = task.and_then(|task| task["TaskId"].as_str()) {
+            wait_for_task(client, task).await?;
+        }
+    }
+    let answer = client.cvm_in(region, "DescribeImages", &wanted).await?;
+    output::listing(form, &answer, "ImageSet", COLUMNS);
+    Ok(())
+}
+
+async fn share(client: &Client, permission: &str, image: &str, accounts: &[String]) -> Result<(), Error> {
+    let parameters = json!({ "ImageId": image, "AccountIds": accounts, "Permission": permission });
+    client.cvm("ModifyImageSharePermission", &parameters).await?;
+    Ok(())
+}

@@ -1,0 +1,160 @@
+//! `kiln instance`: instances, and their guests' consoles and shells.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use base64::Engine as _;
+use serde_json::{Value, json};
+
+use crate::arguments::{InstanceCommand, OutputForm, Run};
+use crate::client::{Client, Error};
+use crate::output;
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("INSTANCE", "/InstanceId"),
+    ("NAME", "/InstanceName"),
+    ("STATE", "/InstanceState"),
+    ("IMAGE", "/ImageId"),
+    ("TYPE", "/InstanceType"),
+    ("ADDRESS", "/PrivateIpAddresses"),
+    ("LATEST", "/LatestOperation"),
+    ("RESULT", "/LatestOperationState"),
+    ("CREATED", "/CreatedTime"),
+];
+const PAGE: u64 = 100;
+const POLL: Duration = Duration::from_millis(500);
+
+pub(super) async fn run(client: &Client, form: OutputForm, command: InstanceCommand) -> Result<ExitCode, Error> {
+    match command {
+        InstanceCommand::Run(run) => launch(client, form, run).await?,
+        InstanceCommand::List => list(client, form).await?,
+        InstanceCommand::Stop { instances, force } => {
+            let stop = if force { "HARD" } else { "SOFT_FIRST" };
+            client.cvm("StopInstances", &json!({ "InstanceIds": instances, "StopType": stop })).await?;
+        }
+        InstanceCommand::Start { instances } => {
+            client.cvm("StartInstances", &json!({ "InstanceIds": instances })).await?;
+        }
+        InstanceCommand::Reboot { instances, force } => {
+            let stop = if force { "HARD" } else { "SOFT_FIRST" };
+            client.cvm("RebootInstances", &json!({ "InstanceIds": instances, "StopType": stop })).await?;
+        }
+        InstanceCommand::Terminate { instances } => {
+            client.cvm("TerminateInstances", &json!({ "InstanceIds": instances })).await?;
+        }
+        InstanceCommand::Console { instance, no_follow } => console(client, &instance, no_follow).await?,
+        InstanceCommand::Ssh { instance, user, arguments } => return ssh(client, &instance, &user, &arguments).await,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error> {
+    let mut parameters = json!({ "ImageId": run.image, "InstanceCount": run.count });
+    let mut set = |name: &str, value: Option<Value>| {
+        if let Some(value) = value {
+            parameters[name] = value;
+        }
+    };
+    set("InstanceName", run.name.map(Value::from));
+    set("InstanceType", run.instance_type.map(Value::from));
+    set("SystemDisk", run.disk.map(|gib| json!({ "DiskSize": gib })));
+    let mut login = serde_json::Map::new();
+    if !run.key_pairs.is_empty() {
+        login.insert("KeyIds".to_owned(), json!(run.key_pairs));
+    }
+    if run.password_stdin {
+        let mut password = String::new();
+        std::io::stdin().read_line(&mut password)?;
+        login.insert("Password".to_owned(), json!(password.trim_end_matches(['\r', '\n'])));
+    }
+    set("LoginSettings", (!login.is_empty()).then_some(Value::Object(login)));
+    if let Some(file) = &run.user_data {
+        let data = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        set("UserData", Some(base64::engine::general_purpose::STANDARD.encode(data).into()));
+    }
+    let launched = client.cvm("RunInstances", &parameters).await?;
+    let ids = launched["InstanceIdSet"].clone();
+    loop {
+        let answer = client.cvm("DescribeInstances", &json!({ "InstanceIds": ids, "Limit": PAGE })).await?;
+        let pending = answer["InstanceSet"].as_array().into_iter().flatten().any(|i| i["InstanceState"] == "PENDING");
+        if run.no_wait || !pending {
+            output::listing(form, &answer, "InstanceSet", COLUMNS);
+            return report_failures(&answer);
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+fn report_failures(answer: &Value) -> Result<(), Error> {
+    let instances = answer["InstanceSet"].as_array().into_iter().flatten();
+    let failed: Vec<_> = instances
+        .filter(|instance| instance["InstanceState"] == "LAUNCH_FAILED")
+        .map(|i| format!("{}: {}", output::text(&i["InstanceId"]), output::text(&i["LatestOperationErrorMsg"])))
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
+}
+
+async fn list(client: &Client, form: OutputForm) -> Result<(), Error> {
+    let mut all: Vec<Value> = Vec::new();
+    loop {
+        let mut answer = client.cvm("DescribeInstances", &json!({ "Offset": all.len(), "Limit": PAGE })).await?;
+        let page = answer["InstanceSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let total = answer["TotalCount"].as_u64().unwrap_or(0);
+        let last = page.is_empty();
+        all.extend(page);
+        if last || all.len() as u64 >= total {
+            break;
+        }
+    }
+    output::listing(form, &json!({ "TotalCount": all.len(), "InstanceSet": all }), "InstanceSet", COLUMNS);
+    Ok(())
+}
+
+/// Prints the console's log, then connects to the console itself: what is typed goes to the guest.
+async fn console(client: &Client, instance: &str, no_follow: bool) -> Result<(), Error> {
+    let answer = client.kiln("DescribeInstanceConnection", &json!({ "InstanceId": instance })).await?;
+    let mut out = std::io::stdout();
+    out.write_all(answer["ConsoleTail"].as_str().unwrap_or_default().as_bytes())?;
+    out.flush()?;
+    if no_follow {
+        return Ok(());
+    }
+    let path = answer["ConsoleSocket"].as_str().unwrap_or_default();
+    let socket = UnixStream::connect(path).map_err(|error| {
+        format!("the console {path} cannot be opened ({error}). It is there while the instance runs, on the server's machine.")
+    })?;
+    eprintln!("connected to the console of {instance}; end with Ctrl-C");
+    let mut typing = socket.try_clone()?;
+    std::thread::spawn(move || std::io::copy(&mut std::io::stdin(), &mut typing));
+    tokio::task::spawn_blocking(move || follow(socket)).await??;
+    Ok(())
+}
+
+fn follow(mut socket: UnixStream) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    let mut buffer = [0; 4096];
+    loop {
+        match socket.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => out.write_all(&buffer[..read])?,
+        }
+        out.flush()?;
+    }
+}
+
+/// Becomes `ssh`, connected to the guest's forwarded port.
+async fn ssh(client: &Client, instance: &str, user: &str, arguments: &[String]) -> Result<ExitCode, Error> {
+    let answer = client.kiln("DescribeInstanceConnection", &json!({ "InstanceId": instance })).await?;
+    let port = answer["SshPort"].as_u64().ok_or("the instance has no forwarded SSH port: its network is a bridge")?;
+    let error = std::process::Command::new("ssh")
+        .args(["-p", &port.to_string(), "-l", user])
+        // Every instance has host keys of its own, and ports are used again.
+        .args(["-o", "StrictHostKeyChecking=accept-new", "-o", &format!("HostKeyAlias={instance}")])
+        .arg("127.0.0.1")
+        .args(arguments)
+        .exec();
+    Err(format!("ssh could not be started ({error}). Install it: apt-get install openssh-client").into())
+}

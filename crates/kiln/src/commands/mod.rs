@@ -1,0 +1,59 @@
+//! What each command does: the server's in `serve.rs`, the client's here, one file a noun.
+
+mod account;
+mod doctor;
+mod image;
+mod instance;
+mod key_pair;
+mod store;
+mod task;
+
+use std::process::ExitCode;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::arguments::{Arguments, Command, Serve};
+use crate::client::{Client, Error};
+use crate::config::{self, Config, Overrides};
+use crate::serve::serve;
+
+/// Does what the arguments say.
+pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
+    let Arguments { connection, command } = arguments;
+    let form = connection.output;
+    match command {
+        Command::Serve(Serve { listen, config }) => {
+            log_to_stderr();
+            serve(load(config.as_deref(), listen, &connection.data_dir)?).await?;
+        }
+        Command::Doctor => return doctor::run(form).await,
+        Command::ExampleConfig => print!("{}", config::EXAMPLE),
+        Command::Store(command) => return store::run(&connection, command).await,
+        Command::Account(command) => account::run(&Client::new(&connection)?, form, command).await?,
+        Command::Image(command) => image::run(&Client::new(&connection)?, form, command).await?,
+        Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,
+        Command::KeyPair(command) => key_pair::run(&Client::new(&connection)?, form, command).await?,
+        Command::Task(command) => task::run(&Client::new(&connection)?, form, command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The server's configuration: the file, and what arguments and environment say before it.
+fn load(
+    file: Option<&std::path::Path>,
+    listen: Option<std::net::SocketAddr>,
+    data_dir: &std::path::Path,
+) -> Result<Config, Error> {
+    let overrides = Overrides {
+        listen,
+        data_dir: data_dir.to_owned(),
+        accelerator: std::env::var("KILN_ACCEL").ok(),
+        search_path: std::env::var_os("PATH").unwrap_or_default(),
+    };
+    Ok(config::load(file, overrides)?)
+}
+
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("KILN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+}

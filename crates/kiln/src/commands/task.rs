@@ -1,0 +1,37 @@
+//! `kiln task`: long work.
+
+use serde_json::json;
+
+use crate::arguments::{OutputForm, TaskCommand};
+use crate::client::{Client, Error};
+use crate::output;
+use crate::progress::wait_for_task;
+
+const COLUMNS: &[(&str, &str)] = &[
+    ("TASK", "/TaskId"),
+    ("KIND", "/Kind"),
+    ("STATE", "/State"),
+    ("REGION", "/Region"),
+    ("IMAGE", "/ImageId"),
+    ("INSTANCE", "/InstanceId"),
+    ("STAGE", "/Stage"),
+    ("CREATED", "/CreatedTime"),
+    ("REASON", "/ErrorMessage"),
+];
+
+pub(super) async fn run(client: &Client, form: OutputForm, command: TaskCommand) -> Result<(), Error> {
+    match command {
+        TaskCommand::List => {
+            let answer = client.kiln("DescribeTasks", &json!({ "Limit": 100 })).await?;
+            output::listing(form, &answer, "TaskSet", COLUMNS);
+        }
+        TaskCommand::Watch { task } => {
+            let ended = wait_for_task(client, &task).await?;
+            output::listing(form, &json!({ "TaskSet": [ended] }), "TaskSet", COLUMNS);
+        }
+        TaskCommand::Cancel { task } => {
+            client.kiln("CancelTask", &json!({ "TaskId": task })).await?;
+        }
+    }
+    Ok(())
+}

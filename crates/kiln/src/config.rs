@@ -1,0 +1,387 @@
+//! The configuration file: TOML, every key with a default, an unknown key an error. The documented example is
+//! `example.toml` beside this file; a test holds it to the defaults.
+
+use std::collections::HashSet;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use kiln_chunk_store::CollectionPolicy;
+use kiln_model::{InstanceType, Limits, LimitsPreset, Region, RegionId, Zone, ZoneId};
+use kiln_qemu::{AcceleratorChoice, Egress};
+use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
+use kiln_tencent_api::ApiConfig;
+use serde::Deserialize;
+
+/// The example that `kiln example-config` prints.
+pub(crate) const EXAMPLE: &str = include_str!("example.toml");
+
+/// The address that is listened on where nothing else is said.
+pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5456);
+
+const GIB: f64 = (1u64 << 30) as f64;
+const MIB: u64 = 1 << 20;
+
+/// The configuration file. Every part is optional.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct FileConfig {
+    listen: Option<SocketAddr>,
+    data_dir: Option<PathBuf>,
+    api: ApiPart,
+    transfer: TransferPart,
+    limits: LimitsPart,
+    instances: InstancesPart,
+    collection: CollectionPart,
+    nbd: NbdPart,
+    workers: WorkersPart,
+    store: StorePart,
+    regions: Option<Vec<RegionPart>>,
+    instance_types: Option<Vec<InstanceTypePart>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ApiPart {
+    strict_replay: bool,
+    allow_unsigned_payload: bool,
+    requests_per_second: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TransferPart {
+    allow_private: Vec<IpNet>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct LimitsPart {
+    preset: LimitsPreset,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct InstancesPart {
+    accelerator: String,
+    network: String,
+    first_uid: u32,
+    power_off_grace_seconds: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct CollectionPart {
+    interval_seconds: u64,
+    min_age_seconds: u32,
+    grace_seconds: u32,
+    max_share_percent: u8,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NbdPart {
+    listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct WorkersPart {
+    images: usize,
+    instances: usize,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct StorePart {
+    cache_mib: u64,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RegionPart {
+    id: String,
+    short: String,
+    name: String,
+    copying: bool,
+    zones: Vec<ZonePart>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ZonePart {
+    id: String,
+    name: String,
+    number: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct InstanceTypePart {
+    name: String,
+    vcpus: u32,
+    memory_gib: f64,
+}
+
+impl Default for ApiPart {
+    fn default() -> Self {
+        Self { strict_replay: false, allow_unsigned_payload: false, requests_per_second: 100 }
+    }
+}
+
+impl Default for LimitsPart {
+    fn default() -> Self {
+        Self { preset: LimitsPreset::Guide }
+    }
+}
+
+impl Default for InstancesPart {
+    fn default() -> Self {
+        Self {
+            accelerator: "auto".to_owned(),
+            network: "isolated".to_owned(),
+            first_uid: 700_000,
+            power_off_grace_seconds: 60,
+        }
+    }
+}
+
+impl Default for CollectionPart {
+    fn default() -> Self {
+        Self { interval_seconds: 600, min_age_seconds: 3600, grace_seconds: 86_400, max_share_percent: 10 }
+    }
+}
+
+impl Default for WorkersPart {
+    fn default() -> Self {
+        Self { images: 2, instances: 8 }
+    }
+}
+
+impl Default for StorePart {
+    fn default() -> Self {
+        Self { cache_mib: 64 }
+    }
+}
+
+/// The configuration of a server, complete and checked.
+pub(crate) struct Config {
+    pub(crate) listen: SocketAddr,
+    pub(crate) api: ApiConfig,
+    pub(crate) service: ServiceConfig,
+}
+
+/// What the command line and the environment say, which goes before the file.
+pub(crate) struct Overrides {
+    pub(crate) listen: Option<SocketAddr>,
+    /// Where the data are, unless the file says otherwise.
+    pub(crate) data_dir: PathBuf,
+    /// `KILN_ACCEL`.
+    pub(crate) accelerator: Option<String>,
+    /// `PATH`.
+    pub(crate) search_path: std::ffi::OsString,
+}
+
+/// Reads a configuration file, or takes the defaults where none is named.
+pub(crate) fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, String> {
+    let parsed = match file {
+        None => FileConfig::default(),
+        Some(path) => {
+            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?
+        }
+    };
+    complete(parsed, overrides)
+}
+
+fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
+    let listen = overrides.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
+    if !listen.ip().is_loopback() {
+        return Err(format!(
+            "listen = {listen}: Kiln speaks plain HTTP, which is safe on a loopback address only. Listen on 127.0.0.1 \
+             and put a TLS proxy in front."
+        ));
+    }
+    let accelerator = overrides.accelerator.unwrap_or(file.instances.accelerator);
+    let accelerator: AcceleratorChoice = accelerator.parse().map_err(|error| format!("accelerator: {error}"))?;
+    let network = network(&file.instances.network)?;
+    let data_dir = file.data_dir.unwrap_or(overrides.data_dir);
+    let data_dir = std::path::absolute(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
+    let service = ServiceConfig {
+        data_dir,
+        regions: regions(file.regions)?,
+        instance_types: instance_types(file.instance_types)?,
+        limits: Limits::preset(file.limits.preset),
+        transfer: kiln_transfer::Policy { allow_private: file.transfer.allow_private, ..Default::default() },
+        instances: InstanceConfig {
+            accelerator,
+            search_path: overrides.search_path,
+            network,
+            first_uid: at_least("instances.first_uid", file.instances.first_uid, 1000)?,
+            power_off_grace: Duration::from_secs(file.instances.power_off_grace_seconds),
+        },
+        collection: CollectionConfig {
+            policy: CollectionPolicy {
+                min_age_ms: i64::from(file.collection.min_age_seconds) * 1000,
+                grace_ms: i64::from(file.collection.grace_seconds) * 1000,
+                max_share_percent: file.collection.max_share_percent.min(100),
+                ..CollectionPolicy::default()
+            },
+            interval: Duration::from_secs(at_least("collection.interval_seconds", file.collection.interval_seconds, 1)?),
+        },
+        nbd_tcp: file.nbd.listen,
+        chunk_cache_bytes: usize::try_from(file.store.cache_mib.saturating_mul(MIB)).unwrap_or(usize::MAX),
+        image_workers: at_least("workers.images", file.workers.images, 1)?,
+        instance_workers: at_least("workers.instances", file.workers.instances, 1)?,
+    };
+    let api = ApiConfig {
+        strict_replay: file.api.strict_replay,
+        allow_unsigned_payload: file.api.allow_unsigned_payload,
+        requests_per_second: at_least("api.requests_per_second", file.api.requests_per_second, 1)?,
+        ..ApiConfig::default()
+    };
+    Ok(Config { listen, api, service })
+}
+
+fn at_least<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T) -> Result<T, String> {
+    if value >= least { Ok(value) } else { Err(format!("{key} = {value}: it must be at least {least}")) }
+}
+
+fn network(text: &str) -> Result<InstanceNetwork, String> {
+    match text {
+        "isolated" => Ok(InstanceNetwork::User(Egress::Isolated)),
+        "outbound" => Ok(InstanceNetwork::User(Egress::Outbound)),
+        other => match other.strip_prefix("bridge:") {
+            Some(bridge) if !bridge.is_empty() => Ok(InstanceNetwork::Bridge(bridge.to_owned())),
+            _ => Err(format!("instances.network = {other:?}: use \"isolated\", \"outbound\" or \"bridge:NAME\"")),
+        },
+    }
+}
+
+fn regions(parts: Option<Vec<RegionPart>>) -> Result<Vec<Region>, String> {
+    let Some(parts) = parts else { return Ok(default_regions()) };
+    let mut seen = HashSet::new();
+    let regions: Vec<_> = parts.into_iter().map(region).collect::<Result<_, _>>()?;
+    if regions.is_empty() {
+        return Err("regions: there must be at least one".to_owned());
+    }
+    match regions.iter().find(|region| !seen.insert(region.id.clone())) {
+        Some(twice) => Err(format!("regions: {} stands there twice", twice.id)),
+        None => Ok(regions),
+    }
+}
+
+fn region(part: RegionPart) -> Result<Region, String> {
+    // A region's identifier names a directory.
+    let plain = |text: &str| {
+        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+    };
+    if !plain(&part.id) {
+        return Err(format!("regions: id = {:?}: use lower-case letters, digits and hyphens", part.id));
+    }
+    if part.zones.is_empty() {
+        return Err(format!("regions: {} has no zone", part.id));
+    }
+    let zones = part.zones.into_iter().map(|zone| Zone {
+        id: ZoneId::from_trusted(zone.id),
+        name: zone.name,
+        number: zone.number,
+    });
+    Ok(Region {
+        id: RegionId::from_trusted(part.id),
+        short: part.short,
+        name: part.name,
+        copying: part.copying,
+        zones: zones.collect(),
+    })
+}
+
+fn instance_types(parts: Option<Vec<InstanceTypePart>>) -> Result<Vec<InstanceType>, String> {
+    let Some(parts) = parts else { return Ok(default_instance_types()) };
+    if parts.is_empty() {
+        return Err("instance_types: there must be at least one".to_owned());
+    }
+    parts
+        .into_iter()
+        .map(|part| {
+            if part.vcpus == 0 || part.vcpus > kiln_qemu::MAX_VCPUS || !(0.1..=4096.0).contains(&part.memory_gib) {
+                return Err(format!("instance_types: {} has impossible vcpus or memory_gib", part.name));
+            }
+            let memory_bytes = (part.memory_gib * GIB) as u64 / MIB * MIB;
+            Ok(InstanceType { name: part.name, vcpus: part.vcpus, memory_bytes })
+        })
+        .collect()
+}
+
+fn default_regions() -> Vec<Region> {
+    let region = |id: &str, short: &str, name: &str, copying: bool, zones: &[(u32, u32)]| Region {
+        id: RegionId::from_trusted(id),
+        short: short.to_owned(),
+        name: name.to_owned(),
+        copying,
+        zones: zones
+            .iter()
+            .map(|(suffix, number)| Zone {
+                id: ZoneId::from_trusted(format!("{id}-{suffix}")),
+                name: format!("{name} Zone {suffix}"),
+                number: *number,
+            })
+            .collect(),
+    };
+    vec![
+        region("ap-guangzhou", "gz", "Guangzhou", true, &[(3, 100_003), (4, 100_004)]),
+        region("ap-beijing", "bj", "Beijing", true, &[(3, 800_003)]),
+        region("ap-shanghai", "sh", "Shanghai", true, &[(2, 200_002)]),
+        region("ap-hongkong", "hk", "Hong Kong", true, &[(2, 300_002)]),
+        region("ap-singapore", "sg", "Singapore", false, &[(1, 900_001)]),
+        region("na-toronto", "ca", "Toronto", false, &[(1, 400_001)]),
+    ]
+}
+
+fn default_instance_types() -> Vec<InstanceType> {
+    let sizes = [
+        ("S5.SMALL1", 1, 1),
+        ("S5.SMALL2", 1, 2),
+        ("S5.MEDIUM2", 2, 2),
+        ("S5.MEDIUM4", 2, 4),
+        ("S5.LARGE8", 4, 8),
+        ("S5.2XLARGE16", 8, 16),
+    ];
+    let make = |(name, vcpus, gib): (&str, u32, u64)| InstanceType {
+        name: name.to_owned(),
+        vcpus,
+        memory_bytes: gib << 30,
+    };
+    sizes.into_iter().map(make).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn overrides() -> Overrides {
+        Overrides { listen: None, data_dir: "kiln-data".into(), accelerator: None, search_path: "".into() }
+    }
+
+    #[test]
+    fn the_example_says_the_defaults() {
+        let example = toml::from_str(EXAMPLE).expect("the example is well formed");
+        let example = complete(example, overrides()).expect("and valid");
+        let default = complete(FileConfig::default(), overrides()).expect("the defaults are valid");
+        assert_eq!(format!("{:?}", example.service), format!("{:?}", default.service));
+        assert_eq!(example.listen, default.listen);
+    }
+
+    #[test]
+    fn an_unknown_key_is_an_error() {
+        let error = toml::from_str::<FileConfig>("[api]\nstrict_reply = true").expect_err("a misspelt key");
+        assert!(error.to_string().contains("strict_reply"), "{error}");
+    }
+
+    #[test]
+    fn plain_http_stays_on_loopback() {
+        let listen = Some("0.0.0.0:5456".parse().expect("an address"));
+        assert!(complete(FileConfig::default(), Overrides { listen, ..overrides() }).is_err());
+    }
+}

@@ -1,0 +1,85 @@
+//! `kiln serve`: opens the data directory, starts the service, answers HTTP until it is told to stop.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use kiln_catalog::Catalog;
+use kiln_service::{Service, ServiceConfig};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::Config;
+use crate::credentials::Credentials;
+
+type Error = Box<dyn std::error::Error + Send + Sync>;
+
+/// Runs the server until SIGINT or SIGTERM. Instances' machines go on.
+pub(crate) async fn serve(config: Config) -> Result<(), Error> {
+    let Config { listen, api, service } = config;
+    let data_dir = service.data_dir.clone();
+    std::fs::create_dir_all(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
+    let _lock = lock(&data_dir)?;
+    let listener = TcpListener::bind(listen).await.map_err(|error| format!("listening on {listen}: {error}"))?;
+    let catalog = Catalog::open_sqlite(&ServiceConfig::catalog_path(&data_dir)).await?;
+    introduce_operator(&catalog, &data_dir).await?;
+    let service = Service::start(service, catalog).await?;
+    let address = listener.local_addr()?;
+    tracing::info!(%address, data_dir = %data_dir.display(), "kiln serves");
+    eprintln!("kiln serves at http://{address} (data in {})", data_dir.display());
+    let router = kiln_tencent_api::router(kiln_tencent_api::Api::new(Arc::clone(&service), api))
+        .merge(health(Arc::clone(&service)));
+    axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?;
+    service.stop().await;
+    Ok(())
+}
+
+/// Keeps a second server out of the same data directory for as long as the file is open.
+fn lock(data_dir: &Path) -> Result<File, Error> {
+    let path = data_dir.join("lock");
+    let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .map_err(|_| format!("another kiln serves {} already", data_dir.display()))?;
+    Ok(file)
+}
+
+/// On the first start: makes the operator's account, and prints and keeps its key.
+///
+/// The key is kept before anything else, so that a stop in between leaves no operator without a key.
+async fn introduce_operator(catalog: &Catalog, data_dir: &Path) -> Result<(), Error> {
+    if let Some((account, key)) = Service::ensure_operator(catalog).await? {
+        let credentials = Credentials::new(&account, &key);
+        credentials.write(data_dir).map_err(|error| format!("credentials.json could not be written: {error}"))?;
+        println!("{}", serde_json::to_string_pretty(&credentials)?);
+    }
+    Ok(())
+}
+
+fn health(service: Arc<Service>) -> Router {
+    Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route(
+            "/readyz",
+            get(async |State(service): State<Arc<Service>>| match service.ready().await {
+                Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+                Err(refusal) => (StatusCode::SERVICE_UNAVAILABLE, format!("{refusal}\n")),
+            }),
+        )
+        .with_state(service)
+}
+
+fn told_to_stop() -> std::io::Result<impl Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        tracing::info!("stopping; machines go on");
+    })
+}

@@ -1,0 +1,164 @@
+//! One use case a file. This one leads each command to its own.
+
+mod accounts;
+mod create_image;
+mod delete_images;
+mod describe_images;
+mod describe_instances;
+mod exports;
+mod import_image;
+mod key_pairs;
+mod keys;
+mod modify_image;
+mod power_instances;
+mod run_instances;
+mod share_image;
+mod sync_images;
+mod tasks;
+
+use std::sync::Arc;
+
+use kiln_catalog::{OperationEntry, Tx};
+use kiln_model::{RegionId, Task, TaskId, TaskKind, TaskProgress, TaskState, Timestamp};
+
+use crate::{Answer, Caller, Command, Refusal, Service};
+
+/// Carries out a command.
+pub(crate) async fn perform(service: &Arc<Service>, caller: &Caller, command: Command) -> Result<Answer, Refusal> {
+    match command {
+        Command::DescribeRegions | Command::DescribeZones => Ok(Answer::Regions(service.config.regions.clone())),
+        Command::GetCallerIdentity => Ok(Answer::Identity(caller.account.clone())),
+        Command::ImportImage(request) => import_image::perform(service, caller, request).await,
+        Command::CreateImage(request) => create_image::perform(service, caller, request).await,
+        Command::SyncImages(request) => sync_images::perform(service, caller, request).await,
+        Command::DescribeImages(request) => describe_images::perform(service, caller, request).await,
+        Command::DescribeImageQuota => describe_images::quota(service, caller).await,
+        Command::ModifyImageAttribute(request) => modify_image::perform(service, caller, request).await,
+        Command::ModifyImageSharePermission(request) => share_image::perform(service, caller, request).await,
+        Command::DescribeImageSharePermission { image } => share_image::describe(service, caller, &image).await,
+        Command::DeleteImages(request) => delete_images::perform(service, caller, request).await,
+        Command::RunInstances(request) => run_instances::perform(service, caller, request).await,
+        Command::DescribeInstances(request) => describe_instances::perform(service, caller, request).await,
+        Command::DescribeInstanceConnection { instance } => {
+            describe_instances::connection(service, caller, &instance).await
+        }
+        Command::StartInstances { instances } => power_instances::start(service, caller, &instances).await,
+        Command::StopInstances { instances, stop } => power_instances::stop(service, caller, &instances, stop).await,
+        Command::RebootInstances { instances, stop } => {
+            power_instances::reboot(service, caller, &instances, stop).await
+        }
+        Command::TerminateInstances { instances, dry_run } => {
+            power_instances::terminate(service, caller, &instances, dry_run).await
+        }
+        Command::ImportKeyPair { name, public_key } => key_pairs::import(service, caller, name, public_key).await,
+        Command::DescribeKeyPairs { key_pairs } => key_pairs::describe(service, caller, &key_pairs).await,
+        Command::DeleteKeyPairs { key_pairs } => key_pairs::delete(service, caller, &key_pairs).await,
+        Command::CreateAccount { nickname, may_import } => {
+            accounts::create(service, caller, nickname, may_import).await
+        }
+        Command::DescribeAccounts => accounts::describe(service, caller).await,
+        Command::ModifyImportPermission { account, allowed } => {
+            accounts::modify_import_permission(service, caller, account, allowed).await
+        }
+        Command::ModifyAccountLimits { account, limits } => {
+            accounts::modify_limits(service, caller, account, limits).await
+        }
+        Command::CreateApiKey { account } => keys::create(service, caller, account).await,
+        Command::DescribeApiKeys { account } => keys::describe(service, caller, account).await,
+        Command::ModifyApiKey { secret_id, enabled } => keys::modify(service, caller, &secret_id, enabled).await,
+        Command::DeleteApiKey { secret_id } => keys::delete(service, caller, &secret_id).await,
+        Command::DescribeTasks(request) => tasks::describe(service, caller, request).await,
+        Command::CancelTask { task } => tasks::cancel(service, caller, &task).await,
+        Command::OpenImageExport { image, transport } => exports::open(service, caller, &image, transport).await,
+        Command::DescribeStores => exports::stores(service, caller).await,
+    }
+}
+
+/// What the operation log is to say about a command that succeeds.
+pub(crate) fn log_entry(caller: &Caller, command: &Command) -> OperationEntry {
+    let (action, subject) = name_and_subject(command);
+    OperationEntry {
+        at: Timestamp::now(),
+        account: caller.account.uin,
+        secret_id: Some(caller.secret_id.clone()),
+        action: action.to_owned(),
+        subject,
+        region: Some(caller.region.clone()),
+        request_id: caller.request_id.clone(),
+        code: String::new(),
+        message: String::new(),
+    }
+}
+
+fn name_and_subject(command: &Command) -> (&'static str, String) {
+    fn list(ids: &[impl ToString]) -> String {
+        ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    }
+    match command {
+        Command::ImportImage(request) => ("ImportImage", request.name.clone()),
+        Command::CreateImage(request) => ("CreateImage", request.name.clone()),
+        Command::SyncImages(request) => ("SyncImages", list(&request.images)),
+        Command::ModifyImageAttribute(request) => ("ModifyImageAttribute", request.image.to_string()),
+        Command::ModifyImageSharePermission(request) => ("ModifyImageSharePermission", request.image.to_string()),
+        Command::DeleteImages(request) => ("DeleteImages", list(&request.images)),
+        Command::RunInstances(request) => ("RunInstances", request.image.to_string()),
+        Command::StartInstances { instances } => ("StartInstances", list(instances)),
+        Command::StopInstances { instances, .. } => ("StopInstances", list(instances)),
+        Command::RebootInstances { instances, .. } => ("RebootInstances", list(instances)),
+        Command::TerminateInstances { instances, .. } => ("TerminateInstances", list(instances)),
+        Command::ImportKeyPair { name, .. } => ("ImportKeyPair", name.clone()),
+        Command::DeleteKeyPairs { key_pairs } => ("DeleteKeyPairs", list(key_pairs)),
+        Command::CreateAccount { nickname, .. } => ("CreateAccount", nickname.clone()),
+        Command::ModifyImportPermission { account, .. } => ("ModifyImportPermission", account.to_string()),
+        Command::ModifyAccountLimits { account, .. } => ("ModifyAccountLimits", account.to_string()),
+        Command::CreateApiKey { account } => ("CreateApiKey", account.map(|uin| uin.to_string()).unwrap_or_default()),
+        Command::ModifyApiKey { secret_id, .. } => ("ModifyApiKey", secret_id.to_string()),
+        Command::DeleteApiKey { secret_id } => ("DeleteApiKey", secret_id.to_string()),
+        Command::CancelTask { task } => ("CancelTask", task.to_string()),
+        Command::OpenImageExport { image, .. } => ("OpenImageExport", image.to_string()),
+        Command::DescribeRegions
+        | Command::DescribeZones
+        | Command::GetCallerIdentity
+        | Command::DescribeImages(_)
+        | Command::DescribeImageQuota
+        | Command::DescribeImageSharePermission { .. }
+        | Command::DescribeInstances(_)
+        | Command::DescribeKeyPairs { .. }
+        | Command::DescribeAccounts
+        | Command::DescribeApiKeys { .. }
+        | Command::DescribeTasks(_)
+        | Command::DescribeInstanceConnection { .. }
+        | Command::DescribeStores => ("Describe", String::new()),
+    }
+}
+
+/// Adds a task to the transaction that accepts the request for it.
+async fn enqueue(tx: &mut Tx, caller: &Caller, region: &RegionId, kind: TaskKind) -> Result<TaskId, Refusal> {
+    let now = Timestamp::now();
+    let task = Task {
+        id: TaskId::random(),
+        kind,
+        owner: caller.account.uin,
+        region: region.clone(),
+        request_id: caller.request_id.clone(),
+        state: TaskState::Queued,
+        fence: 0,
+        lease_until: now,
+        checkpoint: serde_json::Value::Null,
+        progress: TaskProgress::default(),
+        cancel_requested: false,
+        attempts: 0,
+        failure: None,
+        created_at: now,
+        finished_at: None,
+    };
+    tx.insert_task(&task).await?;
+    Ok(task.id)
+}
+
+/// Commits a transaction that enqueued tasks, and rings for the workers.
+async fn commit_tasks(service: &Service, tx: Tx) -> Result<(), Refusal> {
+    tx.commit().await?;
+    service.task_announced.notify_waiters();
+    Ok(())
+}

@@ -1,0 +1,299 @@
+//! RunInstances: launches instances from any image that the caller sees.
+
+use std::sync::Arc;
+
+use kiln_catalog::{ClientTokenUse, Tx};
+use kiln_model::{
+    DiskId, Image, Instance, InstanceId, InstanceState, InstanceType, LastOperation, LaunchSettings, Limits,
+    OperationState, Region, TaskKind, Timestamp, Zone,
+};
+
+use super::commit_tasks;
+use crate::machines::private_address;
+use crate::{Answer, Caller, Refusal, RunInstances, Service, checks};
+
+const MAX_COUNT: u32 = 100;
+const MAX_NAME_CHARS: usize = 128;
+const MAX_CLIENT_TOKEN_CHARS: usize = 64;
+const DEFAULT_NAME: &str = "Unnamed";
+const GIB: u64 = 1 << 30;
+const ACTION: &str = "RunInstances";
+
+pub(super) async fn perform(
+    service: &Arc<Service>,
+    caller: &Caller,
+    request: RunInstances,
+) -> Result<Answer, Refusal> {
+    check_form(&request)?;
+    let limits = service.limits_of(caller.account.uin).await?;
+    let instance_type = instance_type(service, request.instance_type.as_deref())?;
+    let zone = zone(service, caller, &request)?;
+    service
+        .machines
+        .qemu()
+        .await
+        .map_err(|error| Refusal::new(crate::RefusalKind::Unavailable, "ResourceUnavailable.Qemu", format!("{error}.")))?;
+    let mut tx = service.catalog.write().await?;
+    if let Some(launched) = launched_before(&mut tx, caller, &request).await? {
+        return Ok(Answer::Launched(launched));
+    }
+    let (image, _) = checks::visible_image(&mut tx, caller, &request.image).await?;
+    checks::image_is_normal(&image)?;
+    let system_disk_bytes = system_disk_bytes(&image, &request)?;
+    check_key_pairs(&mut tx, caller, &request).await?;
+    check_quota(&mut tx, caller, request.count, &limits).await?;
+    if request.dry_run {
+        return Ok(Answer::DryRunPassed);
+    }
+    let mut launched = Vec::with_capacity(request.count as usize);
+    for number in 1..=request.count {
+        let instance = Launch { caller, request: &request, image: &image, zone, instance_type, system_disk_bytes }
+            .instance(&mut tx, number)
+            .await?;
+        launched.push(instance);
+    }
+    remember(&mut tx, caller, &request, &launched).await?;
+    commit_tasks(service, tx).await?;
+    Ok(Answer::Launched(launched))
+}
+
+fn check_form(request: &RunInstances) -> Result<(), Refusal> {
+    if !(1..=MAX_COUNT).contains(&request.count) {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.Range",
+            format!("InstanceCount is {}; it must be between 1 and {MAX_COUNT}.", request.count),
+        ));
+    }
+    if let Some(name) = &request.name
+        && name.chars().count() > MAX_NAME_CHARS
+    {
+        return Err(Refusal::invalid(
+            "InvalidInstanceName.TooLong",
+            format!("InstanceName has more than {MAX_NAME_CHARS} characters."),
+        ));
+    }
+    if let Some(token) = &request.client_token
+        && token.chars().count() > MAX_CLIENT_TOKEN_CHARS
+    {
+        return Err(Refusal::invalid(
+            "InvalidClientToken.TooLong",
+            format!("ClientToken has more than {MAX_CLIENT_TOKEN_CHARS} characters."),
+        ));
+    }
+    if let Some(hostname) = &request.hostname {
+        check_hostname(hostname)?;
+    }
+    if let Some(password) = &request.password {
+        check_password(password)?;
+    }
+    if let Some(encoded) = &request.user_data_base64 {
+        kiln_qemu::seed::decode_user_data(encoded)
+            .map_err(|error| Refusal::invalid("InvalidUserDataFormat", format!("UserData: {error}.")))?;
+    }
+    Ok(())
+}
+
+/// Host names by RFC 1123: labels of letters, digits and inner hyphens.
+fn check_hostname(hostname: &str) -> Result<(), Refusal> {
+    let label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    if (2..=60).contains(&hostname.len()) && hostname.split('.').all(label) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "InvalidHostName.Malformed",
+        format!("HostName {hostname:?} must be 2 to 60 letters, digits, hyphens and dots, without hyphens at a label's ends."),
+    ))
+}
+
+fn check_password(password: &str) -> Result<(), Refusal> {
+    let kinds = [
+        password.chars().any(|c| c.is_ascii_lowercase()),
+        password.chars().any(|c| c.is_ascii_uppercase()),
+        password.chars().any(|c| c.is_ascii_digit()),
+        password.chars().any(|c| c.is_ascii_punctuation()),
+    ];
+    let printable = password.chars().all(|c| c.is_ascii_graphic());
+    if (8..=30).contains(&password.len()) && printable && kinds.iter().filter(|kind| **kind).count() >= 2 {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "InvalidPassword",
+        "LoginSettings.Password must be 8 to 30 printable characters of at least two kinds: lower case, upper case, \
+         digits, punctuation.",
+    ))
+}
+
+fn instance_type<'a>(service: &'a Service, asked: Option<&str>) -> Result<&'a InstanceType, Refusal> {
+    let types = &service.config.instance_types;
+    let Some(asked) = asked else { return Ok(&types[0]) };
+    types.iter().find(|known| known.name == asked).ok_or_else(|| {
+        let names: Vec<_> = types.iter().map(|known| known.name.as_str()).collect();
+        Refusal::invalid(
+            "InvalidInstanceType.ValueNotSupported",
+            format!("There is no instance type {asked:?} here. Use one of: {}.", names.join(", ")),
+        )
+    })
+}
+
+fn zone<'a>(service: &'a Service, caller: &Caller, request: &RunInstances) -> Result<&'a Zone, Refusal> {
+    let region: &Region =
+        service.region(&caller.region).ok_or_else(|| Refusal::internal(format!("region {}", caller.region)))?;
+    let asked = request.zone.as_ref();
+    region.zones.iter().find(|zone| asked.is_none_or(|asked| zone.id == *asked)).ok_or_else(|| {
+        let names: Vec<_> = region.zones.iter().map(|zone| zone.id.as_str()).collect();
+        Refusal::invalid(
+            "InvalidZone.MismatchRegion",
+            format!(
+                "Placement.Zone {} is not in {}. Use one of: {}.",
+                asked.map(ToString::to_string).unwrap_or_default(),
+                region.id,
+                names.join(", ")
+            ),
+        )
+    })
+}
+
+fn system_disk_bytes(image: &Image, request: &RunInstances) -> Result<u64, Refusal> {
+    /// The largest disk that a launch may ask for, in GiB.
+    const MAX_GIB: u64 = 2048;
+    let Some(gib) = request.system_disk_gib else { return Ok(image.size_bytes) };
+    let bytes = gib.saturating_mul(GIB);
+    if bytes < image.size_bytes || gib > MAX_GIB {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.Range",
+            format!(
+                "SystemDisk.DiskSize is {gib} GiB; for image {} it must be between {} and {MAX_GIB}.",
+                image.id,
+                image.size_bytes.div_ceil(GIB)
+            ),
+        ));
+    }
+    Ok(bytes)
+}
+
+async fn check_key_pairs(tx: &mut Tx, caller: &Caller, request: &RunInstances) -> Result<(), Refusal> {
+    for id in &request.key_pairs {
+        let pair = tx.key_pair(id).await?.filter(|pair| pair.owner == caller.account.uin);
+        if pair.is_none() {
+            return Err(Refusal::not_found(
+                "InvalidKeyPairId.NotFound",
+                format!("You have no key pair {id}. Import one first: ImportKeyPair."),
+            ));
+        }
+    }
+    Ok(())
+}
+
+async fn check_quota(tx: &mut Tx, caller: &Caller, count: u32, limits: &Limits) -> Result<(), Refusal> {
+    let used = tx.count_instances(caller.account.uin, &caller.region).await?;
+    if used.saturating_add(count) <= limits.instances_per_region {
+        return Ok(());
+    }
+    Err(Refusal::quota(
+        "LimitExceeded.InstanceQuota",
+        format!(
+            "The limit of {} instances in {} would be passed: there are {used}, and {count} were asked for. Terminate \
+             some that are not needed, or ask the operator for more.",
+            limits.instances_per_region, caller.region
+        ),
+    ))
+}
+
+/// What a request with the same ClientToken launched before.
+async fn launched_before(
+    tx: &mut Tx,
+    caller: &Caller,
+    request: &RunInstances,
+) -> Result<Option<Vec<InstanceId>>, Refusal> {
+    let Some(token) = &request.client_token else { return Ok(None) };
+    let Some(used) = tx.client_token(caller.account.uin, ACTION, token).await? else { return Ok(None) };
+    if used.request_digest != digest(request) {
+        return Err(Refusal::conflict(
+            "InvalidParameterValue.ClientTokenReused",
+            "ClientToken was used for a different request. Use a new one for a new request.",
+        ));
+    }
+    serde_json::from_value(used.answer).map(Some).map_err(Refusal::internal)
+}
+
+async fn remember(
+    tx: &mut Tx,
+    caller: &Caller,
+    request: &RunInstances,
+    launched: &[InstanceId],
+) -> Result<(), Refusal> {
+    let Some(token) = &request.client_token else { return Ok(()) };
+    let answer = serde_json::to_value(launched).map_err(Refusal::internal)?;
+    let used = ClientTokenUse { request_digest: digest(request), answer, at: Timestamp::now() };
+    Ok(tx.insert_client_token(caller.account.uin, ACTION, token, &used).await?)
+}
+
+fn digest(request: &RunInstances) -> String {
+    kiln_block::Digest::of(format!("{request:?}").as_bytes()).to_string()
+}
+
+/// What the instances of one request have in common.
+struct Launch<'a> {
+    caller: &'a Caller,
+    request: &'a RunInstances,
+    image: &'a Image,
+    zone: &'a Zone,
+    instance_type: &'a InstanceType,
+    system_disk_bytes: u64,
+}
+
+impl Launch<'_> {
+    /// Records an instance and the task that launches it.
+    async fn instance(&self, tx: &mut Tx, number: u32) -> Result<InstanceId, Refusal> {
+        let disk = self.image.system_disk().ok_or_else(|| Refusal::internal(format!("image {} has no disk", self.image.id)))?;
+        let id = InstanceId::random();
+        let kind = TaskKind::LaunchInstance { instance: id.clone() };
+        let task = super::enqueue(tx, self.caller, &self.caller.region, kind).await?;
+        let ordinal = tx.allocate_ordinal().await?;
+        let instance = Instance {
+            id: id.clone(),
+            region: self.caller.region.clone(),
+            zone: self.zone.id.clone(),
+            owner: self.caller.account.uin,
+            name: self.numbered(self.request.name.as_deref().unwrap_or(DEFAULT_NAME), "", number),
+            state: InstanceState::Pending,
+            image: self.image.id.clone(),
+            base_manifest: disk.manifest.clone(),
+            system_disk: DiskId::random(),
+            system_disk_bytes: self.system_disk_bytes,
+            instance_type: self.instance_type.clone(),
+            private_address: private_address(ordinal),
+            ssh_port: None,
+            ordinal,
+            settings: LaunchSettings {
+                hostname: match &self.request.hostname {
+                    Some(hostname) => self.numbered(hostname, "-", number),
+                    None => id.to_string(),
+                },
+                password: self.request.password.clone(),
+                key_pairs: self.request.key_pairs.clone(),
+                user_data_base64: self.request.user_data_base64.clone(),
+            },
+            last_operation: LastOperation {
+                action: ACTION.to_owned(),
+                state: OperationState::Operating,
+                request_id: self.caller.request_id.clone(),
+                failure: None,
+            },
+            task: Some(task),
+            created_at: Timestamp::now(),
+        };
+        tx.insert_instance(&instance).await?;
+        Ok(id)
+    }
+
+    /// A name, with a number behind it where one request launches several.
+    fn numbered(&self, name: &str, separator: &str, number: u32) -> String {
+        if self.request.count == 1 { name.to_owned() } else { format!("{name}{separator}{number}") }
+    }
+}

@@ -1,0 +1,198 @@
+//! Checks that more than one use case makes, each with the refusal that the public API has for it.
+
+use kiln_catalog::{ImageView, Tx};
+use kiln_model::{Account, Image, ImageId, ImageState, Instance, InstanceId, InstanceState, Limits, Role, Timestamp};
+
+use crate::{Caller, Refusal};
+
+pub(crate) fn require_operator(caller: &Caller) -> Result<(), Refusal> {
+    if caller.account.role == Role::Operator {
+        return Ok(());
+    }
+    Err(Refusal::denied("UnauthorizedOperation", "Only the operator's account may do this. Use the operator's key."))
+}
+
+/// The form of an image's name.
+pub(crate) fn image_name(name: &str, limits: &Limits) -> Result<(), Refusal> {
+    let chars = name.chars().count();
+    if name.trim().is_empty() {
+        return Err(Refusal::invalid("InvalidImageName.Invalid", "ImageName is empty. Give the image a name."));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Refusal::invalid("InvalidImageName.Invalid", "ImageName has control characters. Leave them out."));
+    }
+    if chars > limits.image_name_chars as usize {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.TooLong",
+            format!("ImageName has {chars} characters; at most {} are allowed.", limits.image_name_chars),
+        ));
+    }
+    Ok(())
+}
+
+/// The form of an image's description.
+pub(crate) fn image_description(description: &str, limits: &Limits) -> Result<(), Refusal> {
+    let chars = description.chars().count();
+    if chars > limits.image_description_chars as usize {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.TooLong",
+            format!("ImageDescription has {chars} characters; at most {} are allowed.", limits.image_description_chars),
+        ));
+    }
+    Ok(())
+}
+
+/// That no other custom image of the account in the region has this name.
+pub(crate) async fn image_name_is_free(
+    tx: &mut Tx,
+    account: &Account,
+    region: &kiln_model::RegionId,
+    name: &str,
+) -> Result<(), Refusal> {
+    if !tx.custom_image_name_taken(account.uin, region, name).await? {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "InvalidImageName.Duplicate",
+        format!("You already have an image named {name:?} in {region}. Choose another name, or delete that image."),
+    ))
+}
+
+/// Takes one of the account's places for images and one of the day's operations, in the accepting transaction.
+pub(crate) async fn reserve_image(
+    tx: &mut Tx,
+    account: &Account,
+    region: &kiln_model::RegionId,
+    limits: &Limits,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    let used = tx.count_images(account.uin, region).await?;
+    if used >= limits.images_per_region {
+        return Err(Refusal::quota(
+            "ImageQuotaLimitExceeded",
+            format!(
+                "The limit of {} custom images in {region} is reached ({used} used). Delete one that is not needed, or \
+                 ask the operator for more.",
+                limits.images_per_region
+            ),
+        ));
+    }
+    let Some(daily) = limits.image_operations_per_day else { return Ok(()) };
+    let today = tx.image_operations(account.uin, region, now.day()).await?;
+    if today >= daily {
+        return Err(Refusal::quota(
+            "LimitExceeded.ImageOperationsPerDay",
+            format!(
+                "The limit of {daily} operations a day that make an image in {region} is reached ({today} used). More \
+                 are possible from {}.",
+                now.next_day()
+            ),
+        ));
+    }
+    Ok(tx.record_image_operation(account.uin, region, now.day()).await?)
+}
+
+/// An image that the caller sees in the region of the request.
+pub(crate) async fn visible_image(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: &ImageId,
+) -> Result<(Image, ImageView), Refusal> {
+    tx.visible_image(caller.account.uin, &caller.region, id).await?.ok_or_else(|| {
+        Refusal::not_found(
+            "InvalidImageId.NotFound",
+            format!("There is no image {id} in {} that you can see. Check its ID and the region.", caller.region),
+        )
+    })
+}
+
+/// One of the caller's own custom images.
+pub(crate) async fn own_image(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Image, Refusal> {
+    match visible_image(tx, caller, id).await? {
+        (image, ImageView::Own) => Ok(image),
+        (_, ImageView::Shared | ImageView::Public | ImageView::Market) => Err(Refusal::denied(
+            "UnauthorizedOperation.ImageNotBelongToAccount",
+            format!("Image {id} is not yours. Only an image's owner may do this."),
+        )),
+    }
+}
+
+/// That an image is whole.
+pub(crate) fn image_is_normal(image: &Image) -> Result<(), Refusal> {
+    if image.state == ImageState::Normal {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "InvalidImageId.IncorrectState",
+        format!("Image {} is {}; this needs one that is NORMAL.", image.id, image_state_name(image.state)),
+    ))
+}
+
+/// The public name of an image's state.
+pub(crate) fn image_state_name(state: ImageState) -> &'static str {
+    match state {
+        ImageState::Creating => "CREATING",
+        ImageState::Importing => "IMPORTING",
+        ImageState::Syncing => "SYNCING",
+        ImageState::Normal => "NORMAL",
+        ImageState::CreateFailed => "CREATEFAILED",
+        ImageState::ImportFailed => "IMPORTFAILED",
+        ImageState::Deleted => "DELETED",
+    }
+}
+
+/// One of the caller's own instances in the region of the request.
+pub(crate) async fn own_instance(tx: &mut Tx, caller: &Caller, id: &InstanceId) -> Result<Instance, Refusal> {
+    let instance = tx.instance(id).await?;
+    instance
+        .filter(|found| found.owner == caller.account.uin && found.region == caller.region)
+        .filter(|found| found.state != InstanceState::Terminated)
+        .ok_or_else(|| {
+            Refusal::not_found(
+                "InvalidInstanceId.NotFound",
+                format!("You have no instance {id} in {}. Check its ID and the region.", caller.region),
+            )
+        })
+}
+
+/// That no other operation works on the instance.
+pub(crate) fn instance_is_free(instance: &Instance) -> Result<(), Refusal> {
+    let Some(task) = &instance.task else { return Ok(()) };
+    Err(Refusal::conflict(
+        "MutexOperation.TaskRunning",
+        format!("Task {task} is working on instance {}. Wait for its end, then ask again.", instance.id),
+    ))
+}
+
+/// That the instance is in one of the `allowed` states.
+pub(crate) fn instance_state(instance: &Instance, allowed: &[InstanceState]) -> Result<(), Refusal> {
+    if allowed.contains(&instance.state) {
+        return Ok(());
+    }
+    let (code, name) = match instance.state {
+        InstanceState::Pending => ("UnsupportedOperation.InstanceStatePending", "PENDING"),
+        InstanceState::LaunchFailed => ("UnsupportedOperation.InstanceStateLaunchFailed", "LAUNCH_FAILED"),
+        InstanceState::Running => ("UnsupportedOperation.InstanceStateRunning", "RUNNING"),
+        InstanceState::Stopped => ("UnsupportedOperation.InstanceStateStopped", "STOPPED"),
+        InstanceState::Starting => ("UnsupportedOperation.InstanceStateStarting", "STARTING"),
+        InstanceState::Stopping => ("UnsupportedOperation.InstanceStateStopping", "STOPPING"),
+        InstanceState::Rebooting => ("UnsupportedOperation.InstanceStateRebooting", "REBOOTING"),
+        InstanceState::Terminating => ("UnsupportedOperation.InstanceStateTerminating", "TERMINATING"),
+        InstanceState::Terminated => ("UnsupportedOperation.InstanceStateTerminated", "TERMINATED"),
+    };
+    Err(Refusal::conflict(code, format!("Instance {} is {name}; this cannot be done in that state.", instance.id)))
+}
+
+/// A page of a listing: the limit that was asked for, or the default, within what is allowed.
+pub(crate) fn page_limit(asked: Option<u64>) -> Result<u64, Refusal> {
+    const DEFAULT: u64 = 20;
+    const MOST: u64 = 100;
+    match asked {
+        None => Ok(DEFAULT),
+        Some(limit) if (1..=MOST).contains(&limit) => Ok(limit),
+        Some(limit) => Err(Refusal::invalid(
+            "InvalidParameterValue.Range",
+            format!("Limit is {limit}; it must be between 1 and {MOST}."),
+        )),
+    }
+}

@@ -1,0 +1,99 @@
+//! What the service is told at its start: plain data, already checked by whoever read the configuration.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use kiln_chunk_store::CollectionPolicy;
+use kiln_model::{InstanceType, Limits, Region, RegionId};
+use kiln_qemu::{AcceleratorChoice, Egress};
+
+/// The service's configuration.
+#[derive(Debug, Clone)]
+pub struct ServiceConfig {
+    /// Where everything is kept that the service keeps.
+    pub data_dir: PathBuf,
+    /// The regions, the first being the default. At least one.
+    pub regions: Vec<Region>,
+    /// The sizes that machines come in, the first being the default. At least one.
+    pub instance_types: Vec<InstanceType>,
+    /// What accounts may have and do, unless theirs is set otherwise.
+    pub limits: Limits,
+    /// Whom imports may connect to, and how patiently.
+    pub transfer: kiln_transfer::Policy,
+    /// How guests run.
+    pub instances: InstanceConfig,
+    /// When unused content is removed.
+    pub collection: CollectionConfig,
+    /// Where image exports are served over TCP, if anywhere.
+    pub nbd_tcp: Option<SocketAddr>,
+    /// Memory for decompressed chunks, per region, in bytes.
+    pub chunk_cache_bytes: usize,
+    /// Tasks on images that are worked on at once.
+    pub image_workers: usize,
+    /// Tasks on instances that are worked on at once.
+    pub instance_workers: usize,
+}
+
+/// How guests run.
+#[derive(Debug, Clone)]
+pub struct InstanceConfig {
+    /// How guest code is executed.
+    pub accelerator: AcceleratorChoice,
+    /// Where QEMU is looked for, in the form of `PATH`.
+    pub search_path: std::ffi::OsString,
+    /// What network cards are connected to.
+    pub network: InstanceNetwork,
+    /// QEMU processes run as this user id plus the instance's ordinal, where the service runs as root.
+    pub first_uid: u32,
+    /// How long a guest may take to switch itself off.
+    pub power_off_grace: Duration,
+}
+
+/// What instances' network cards are connected to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InstanceNetwork {
+    /// QEMU's own user-mode network, one per instance.
+    User(Egress),
+    /// A bridge of the host.
+    Bridge(String),
+}
+
+/// When unused content is removed.
+#[derive(Debug, Clone)]
+pub struct CollectionConfig {
+    /// Ages, grace, and how much may go at once.
+    pub policy: CollectionPolicy,
+    /// Time between two collections in the background.
+    pub interval: Duration,
+}
+
+impl ServiceConfig {
+    /// Where the content of a region's images is.
+    pub fn store_dir(&self, region: &RegionId) -> PathBuf {
+        self.region_dir(region).join("store")
+    }
+
+    /// Where files that are being imported into a region wait.
+    pub(crate) fn staging_dir(&self, region: &RegionId) -> PathBuf {
+        self.region_dir(region).join("staging")
+    }
+
+    fn region_dir(&self, region: &RegionId) -> PathBuf {
+        self.data_dir.join("regions").join(region.as_str())
+    }
+
+    /// The socket at which the operator reads images.
+    pub fn export_socket(&self) -> PathBuf {
+        self.data_dir.join("run").join("nbd.sock")
+    }
+
+    /// The SQLite catalogue.
+    pub fn catalog_path(data_dir: &Path) -> PathBuf {
+        data_dir.join("catalog.sqlite")
+    }
+
+    pub(crate) fn instances_dir(&self) -> PathBuf {
+        self.data_dir.join("instances")
+    }
+}

@@ -1,0 +1,96 @@
+//! Launching: an empty overlay, a seed, and a machine that boots at once and reads what it needs of its image.
+
+use std::path::Path;
+
+use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings};
+use kiln_qemu::layout;
+use kiln_qemu::seed::{Addressing, Password, Seed, SeedNetwork};
+
+use super::create::write_empty_overlay;
+use super::{JobContext, JobError, power};
+use crate::machines::mac_address;
+
+/// The user that a launch password is for.
+const DEFAULT_USER: &str = "root";
+/// The name of the one network card.
+const INTERFACE: &str = "eth0";
+
+pub(super) async fn run(context: &JobContext, id: &InstanceId) -> Result<(), JobError> {
+    let instance = power::held_instance(context, id).await?;
+    let machines = &context.service.machines;
+    context.progress.begin("prepare", 0);
+    if machines.get(id).is_none() {
+        let dir = machines.dir(id);
+        tokio::fs::create_dir_all(&dir).await?;
+        write_empty_overlay(dir.join(layout::ROOT), instance.system_disk_bytes).await?;
+        let seed = seed(context, &instance).await?;
+        write_seed(&dir, &seed).await?;
+    }
+    context.progress.begin("power on", 0);
+    if let Err(error) = power::power_on(context, &instance).await {
+        // A launch that failed leaves no files; its row keeps the reason.
+        if !matches!(error, JobError::LeaseLost) {
+            remove_dir(&machines.dir(id)).await?;
+        }
+        return Err(error);
+    }
+    forget_password(context, &instance).await?;
+    power::complete(context, id, InstanceEvent::Ran, InstanceState::Running).await
+}
+
+/// The guest has its password; the catalogue keeps none.
+async fn forget_password(context: &JobContext, instance: &Instance) -> Result<(), JobError> {
+    if instance.settings.password.is_none() {
+        return Ok(());
+    }
+    let settings = LaunchSettings { password: None, ..instance.settings.clone() };
+    let mut tx = context.service.catalog.write().await?;
+    tx.assert_fence(&context.task.id, context.task.fence).await?;
+    tx.set_launch_settings(&instance.id, &settings).await?;
+    Ok(tx.commit().await?)
+}
+
+/// Removes an instance's directory; one that is gone already is fine.
+pub(super) async fn remove_dir(dir: &Path) -> Result<(), JobError> {
+    match tokio::fs::remove_dir_all(dir).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+async fn write_seed(dir: &Path, seed: &Seed) -> Result<(), JobError> {
+    let image = seed
+        .image()
+        .map_err(|error| JobError::failed("InvalidParameterValue.LaunchSettings", format!("{error}.")))?;
+    Ok(tokio::fs::write(dir.join(layout::SEED), image).await?)
+}
+
+/// What the guest is told: its name, keys, password and network, and its user's own data.
+async fn seed(context: &JobContext, instance: &Instance) -> Result<Seed, JobError> {
+    let settings = &instance.settings;
+    let mut keys = Vec::with_capacity(settings.key_pairs.len());
+    let mut tx = context.service.catalog.read().await?;
+    for id in &settings.key_pairs {
+        // A key pair may be deleted between the request and the launch; then its owner no longer wants it used.
+        if let Some(pair) = tx.key_pair(id).await?.filter(|pair| pair.owner == instance.owner) {
+            keys.push(pair.public_key);
+        }
+    }
+    let user_data = settings.user_data_base64.as_deref().map(kiln_qemu::seed::decode_user_data).transpose()?;
+    Ok(Seed {
+        instance_id: instance.id.to_string(),
+        hostname: settings.hostname.clone(),
+        ssh_authorized_keys: keys,
+        password: settings
+            .password
+            .clone()
+            .map(|secret| Password { user: DEFAULT_USER.to_owned(), secret }),
+        user_data,
+        network: SeedNetwork {
+            mac: mac_address(instance.ordinal),
+            interface: Some(INTERFACE.to_owned()),
+            addressing: Addressing::Dhcp,
+        },
+        files: Vec::new(),
+    })
+}

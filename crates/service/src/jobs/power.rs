@@ -1,0 +1,119 @@
+//! Switching instances on and off, and restarting them.
+
+use kiln_catalog::Tx;
+use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, OperationState, StopMode, TaskEvent, TaskId, Timestamp};
+
+use super::{JobContext, JobError};
+use crate::machines::free_port;
+
+/// The instance that the task holds.
+pub(super) async fn held_instance(context: &JobContext, id: &InstanceId) -> Result<Instance, JobError> {
+    let instance = context.service.catalog.read().await?.instance(id).await?;
+    instance
+        .filter(|instance| instance.task.as_ref() == Some(&context.task.id))
+        .ok_or_else(|| JobError::internal(format!("instance {id} is not held by task {}", context.task.id)))
+}
+
+pub(super) async fn start(context: &JobContext, id: &InstanceId) -> Result<(), JobError> {
+    let instance = held_instance(context, id).await?;
+    context.progress.begin("power on", 0);
+    power_on(context, &instance).await?;
+    complete(context, id, InstanceEvent::Ran, InstanceState::Running).await
+}
+
+pub(super) async fn stop(context: &JobContext, id: &InstanceId, mode: StopMode) -> Result<(), JobError> {
+    let instance = held_instance(context, id).await?;
+    context.progress.begin("power off", 0);
+    switch_off(context, &instance, mode).await?;
+    complete(context, id, InstanceEvent::Stopped, InstanceState::Stopped).await
+}
+
+pub(super) async fn reboot(context: &JobContext, id: &InstanceId, mode: StopMode) -> Result<(), JobError> {
+    let instance = held_instance(context, id).await?;
+    context.progress.begin("reboot", 0);
+    match (context.service.machines.get(id), mode) {
+        (Some(machine), StopMode::Hard) => machine.reset().await?,
+        _ => {
+            switch_off(context, &instance, mode).await?;
+            power_on(context, &instance).await?;
+        }
+    }
+    complete(context, id, InstanceEvent::Ran, InstanceState::Running).await
+}
+
+/// Switches the machine on, on a port for SSH that is free at this moment.
+pub(super) async fn power_on(context: &JobContext, instance: &Instance) -> Result<(), JobError> {
+    let service = &context.service;
+    let mut instance = instance.clone();
+    if service.machines.forwards_ssh() && service.machines.get(&instance.id).is_none() {
+        let port = Some(free_port(instance.ssh_port)?);
+        if port != instance.ssh_port {
+            let mut tx = service.catalog.write().await?;
+            tx.assert_fence(&context.task.id, context.task.fence).await?;
+            tx.set_ssh_port(&instance.id, port).await?;
+            tx.commit().await?;
+            instance.ssh_port = port;
+        }
+    }
+    service.machines.power_on(service, &instance).await?;
+    Ok(())
+}
+
+/// Switches the machine off. Where none runs, that is so already.
+pub(super) async fn switch_off(context: &JobContext, instance: &Instance, mode: StopMode) -> Result<(), JobError> {
+    let machines = &context.service.machines;
+    let Some(machine) = machines.get(&instance.id) else { return Ok(()) };
+    let grace = context.service.config.instances.power_off_grace;
+    let ended = match mode {
+        StopMode::Hard => machine.force_off().await,
+        StopMode::SoftFirst => machine.power_down(grace, true).await,
+        StopMode::Soft => machine.power_down(grace, false).await,
+    };
+    match ended {
+        Ok(_) => machines.forget(&instance.id),
+        Err(kiln_qemu::Error::Timeout { limit, .. }) => {
+            return Err(JobError::failed(
+                "FailedOperation.GuestDidNotPowerOff",
+                format!(
+                    "The guest did not switch itself off within {} seconds. Shut it down from inside, or stop it with \
+                     StopType SOFT_FIRST or HARD.",
+                    limit.as_secs()
+                ),
+            ));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    // A machine that an image is made of is simply off then; one that is being stopped is recorded by its task.
+    crate::machines::record_end(&context.service, &instance.id).await?;
+    Ok(())
+}
+
+/// Records the task's success and the instance's new state, and lets the instance go.
+pub(super) async fn complete(
+    context: &JobContext,
+    id: &InstanceId,
+    event: InstanceEvent,
+    state: InstanceState,
+) -> Result<(), JobError> {
+    let task = &context.task;
+    let now = Timestamp::now();
+    let mut tx = context.service.catalog.write().await?;
+    tx.assert_fence(&task.id, task.fence).await?;
+    let present = tx.instance(id).await?.map(|instance| instance.state);
+    if present != Some(state) {
+        tx.transition_instance(id, event, now).await?;
+    }
+    release(&mut tx, id, &task.id).await?;
+    tx.finish_task(&task.id, task.fence, TaskEvent::Succeeded, None, now).await?;
+    tx.commit().await?;
+    Ok(())
+}
+
+/// Lets an instance go after the operation of `task` on it succeeded.
+pub(super) async fn release(tx: &mut Tx, id: &InstanceId, task: &TaskId) -> kiln_catalog::Result<()> {
+    let Some(instance) = tx.instance(id).await? else { return Ok(()) };
+    let mut operation = instance.last_operation;
+    operation.state = OperationState::Success;
+    tx.set_last_operation(id, &operation).await?;
+    tx.release_instance(id, task).await
+}

@@ -1,0 +1,209 @@
+//! Workers: they claim tasks, keep their leases, and record how they end.
+//!
+//! Work on images and work on instances have lanes of their own, so that a long import never delays a launch.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kiln_catalog::Tx;
+use kiln_model::{
+    Failure, ImageEvent, InstanceEvent, InstanceState, OperationState, Task, TaskEvent, TaskKind, Timestamp,
+};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::{JobContext, JobError, ProgressMeter, run};
+use crate::Service;
+
+/// How long a claim holds without being renewed.
+const LEASE: Duration = Duration::from_secs(15);
+/// Time between two looks for work that nobody announced, such as a lease that ran out.
+const POLL: Duration = Duration::from_secs(2);
+/// Time between two savings of a task's progress.
+const PROGRESS: Duration = Duration::from_millis(500);
+/// Savings of progress between two renewals of the lease: five seconds.
+const TICKS_PER_RENEWAL: u32 = 10;
+/// A task that was claimed this often and never ended is given up.
+const MAX_ATTEMPTS: u32 = 20;
+
+const IMAGE_KINDS: &[&str] = &["import_image", "create_image", "copy_image"];
+const INSTANCE_KINDS: &[&str] =
+    &["launch_instance", "start_instance", "stop_instance", "reboot_instance", "terminate_instance"];
+
+/// Starts both lanes; they end when the service shuts down.
+pub(crate) fn spawn_workers(service: &Arc<Service>) {
+    let lanes = [(IMAGE_KINDS, service.config.image_workers), (INSTANCE_KINDS, service.config.instance_workers)];
+    for (kinds, size) in lanes {
+        service.background.spawn(lane(Arc::clone(service), kinds, Arc::new(Semaphore::new(size))));
+    }
+}
+
+async fn lane(service: Arc<Service>, kinds: &'static [&'static str], places: Arc<Semaphore>) {
+    loop {
+        let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
+        // Announced before looking, so that work that arrives in between is not missed.
+        let announced = service.task_announced.notified();
+        tokio::pin!(announced);
+        announced.as_mut().enable();
+        match claim(&service, kinds).await {
+            Ok(Some(task)) => {
+                let service = Arc::clone(&service);
+                service.background.clone().spawn(async move {
+                    work_on(service, task).await;
+                    drop(place);
+                });
+                continue;
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "the catalogue gave no task"),
+        }
+        drop(place);
+        tokio::select! {
+            () = service.shutdown.cancelled() => return,
+            () = announced => {}
+            () = tokio::time::sleep(POLL) => {}
+        }
+    }
+}
+
+async fn claim(service: &Service, kinds: &[&str]) -> kiln_catalog::Result<Option<Task>> {
+    if service.shutdown.is_cancelled() {
+        return Ok(None);
+    }
+    let mut tx = service.catalog.write().await?;
+    let task = tx.claim_task(Timestamp::now(), LEASE.as_millis() as i64, kinds).await?;
+    tx.commit().await?;
+    Ok(task)
+}
+
+async fn work_on(service: Arc<Service>, task: Task) {
+    let cancel = service.shutdown.child_token();
+    let context =
+        JobContext { service, task: Arc::new(task), cancel: cancel.clone(), progress: Arc::new(ProgressMeter::new()) };
+    let finished = CancellationToken::new();
+    let keeper = tokio::spawn(keep_lease(context.clone(), finished.clone()));
+    let outcome = if context.task.attempts > MAX_ATTEMPTS {
+        Err(JobError::internal(format!("the task was begun {MAX_ATTEMPTS} times and never ended")))
+    } else {
+        run(&context).await
+    };
+    finished.cancel();
+    // The keeper only ever waits for the catalogue; its own end carries no news.
+    let _ = keeper.await;
+    if let Err(error) = outcome {
+        end_without_result(&context, error).await;
+    }
+    context.service.task_announced.notify_waiters();
+}
+
+/// Saves progress and renews the lease until the work is finished; stops the work when it must not go on.
+async fn keep_lease(context: JobContext, finished: CancellationToken) {
+    let mut ticks = 0u32;
+    let mut saved = None;
+    loop {
+        tokio::select! {
+            () = finished.cancelled() => return,
+            () = tokio::time::sleep(PROGRESS) => {}
+        }
+        ticks += 1;
+        let progress = context.progress.snapshot();
+        let renew = ticks.is_multiple_of(TICKS_PER_RENEWAL);
+        let changed = saved.as_ref() != Some(&progress);
+        match keep(&context, changed.then_some(&progress), renew).await {
+            Ok(true) | Err(kiln_catalog::Error::Stale(_)) => context.cancel.cancel(),
+            Ok(false) => saved = Some(progress),
+            Err(error) => tracing::warn!(%error, task = %context.task.id, "progress could not be saved"),
+        }
+    }
+}
+
+/// Answers whether the task's owner wants it to stop.
+async fn keep(
+    context: &JobContext,
+    progress: Option<&kiln_model::TaskProgress>,
+    renew: bool,
+) -> kiln_catalog::Result<bool> {
+    let task = &context.task;
+    let current = context.service.catalog.read().await?.task(&task.id).await?;
+    let cancelled = current.is_some_and(|current| current.cancel_requested);
+    if progress.is_none() && !renew {
+        return Ok(cancelled);
+    }
+    let mut tx = context.service.catalog.write().await?;
+    if let Some(progress) = progress {
+        tx.save_progress(&task.id, task.fence, progress).await?;
+    }
+    if renew {
+        let until = Timestamp::now().plus_millis(LEASE.as_millis() as i64);
+        tx.renew_lease(&task.id, task.fence, until).await?;
+    }
+    tx.commit().await?;
+    Ok(cancelled)
+}
+
+async fn end_without_result(context: &JobContext, error: JobError) {
+    let task = &context.task;
+    if context.service.shutdown.is_cancelled() {
+        // The next start goes on with the task; being stopped is not its failure.
+        return;
+    }
+    let (event, failure) = match error {
+        JobError::LeaseLost => return,
+        JobError::Cancelled => (TaskEvent::Cancelled, cancelled()),
+        JobError::Failed(failure) => (TaskEvent::Failed, failure),
+        JobError::Internal(cause) => {
+            tracing::error!(task = %task.id, kind = task.kind.name(), %cause, "a task failed inside the service");
+            (TaskEvent::Failed, internal())
+        }
+    };
+    tracing::info!(task = %task.id, kind = task.kind.name(), code = %failure.code, reason = %failure.message, "task ended");
+    let recorded = async {
+        let mut tx = context.service.catalog.write().await?;
+        tx.assert_fence(&task.id, task.fence).await?;
+        record_failure(&mut tx, task, &failure).await?;
+        tx.finish_task(&task.id, task.fence, event, Some(&failure), Timestamp::now()).await?;
+        tx.commit().await
+    };
+    if let Err(error) = recorded.await {
+        tracing::error!(task = %task.id, %error, "a task's end could not be recorded; it will be begun again");
+    }
+}
+
+/// Why a task that its owner stopped has no result.
+pub(crate) fn cancelled() -> Failure {
+    Failure { code: "FailedOperation.TaskCancelled".into(), message: "The task was cancelled by its owner.".into() }
+}
+
+fn internal() -> Failure {
+    Failure {
+        code: "InternalError".into(),
+        message: "The service failed inside; its log says why. Nothing was left half-done. Ask again.".into(),
+    }
+}
+
+/// Puts what the task was to make or change into the state that a failure leaves it in.
+pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) -> kiln_catalog::Result<()> {
+    let now = Timestamp::now();
+    if let Some(image) = task.kind.image() {
+        tx.transition_image(image, ImageEvent::Failed, Some(failure), now).await?;
+    }
+    let Some(id) = task.kind.instance() else { return Ok(()) };
+    let Some(instance) = tx.instance(id).await? else { return Ok(()) };
+    let event = match (&task.kind, instance.state) {
+        (TaskKind::LaunchInstance { .. }, InstanceState::Pending) => Some(InstanceEvent::LaunchFailed),
+        (TaskKind::StartInstance { .. }, InstanceState::Starting) => Some(InstanceEvent::Stopped),
+        (_, InstanceState::Stopping | InstanceState::Rebooting) => Some(InstanceEvent::Ran),
+        _ => None,
+    };
+    if let Some(event) = event {
+        tx.transition_instance(id, event, now).await?;
+    }
+    if instance.task.as_ref() == Some(&task.id) {
+        tx.release_instance(id, &task.id).await?;
+        let mut operation = instance.last_operation;
+        operation.state = OperationState::Failed;
+        operation.failure = Some(failure.clone());
+        tx.set_last_operation(id, &operation).await?;
+    }
+    Ok(())
+}

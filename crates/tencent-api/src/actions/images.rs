@@ -1,0 +1,178 @@
+//! What the actions on images take and mean.
+
+use kiln_model::{Architecture, BootMode, RegionId};
+use kiln_service::{
+    Command, CreateImage, DeleteImages, DescribeImages, Filter, ImportImage, ModifyImageAttribute,
+    ModifyImageSharePermission, SyncImages,
+};
+
+use crate::error::Error;
+use crate::parameter::{Arguments, Kind, Parameter, harmless, only, optional, refused, required};
+
+/// The error code for an image id of the wrong form.
+pub(super) const IMAGE_ID: &str = "InvalidImageId.Malformed";
+/// Why tags are refused: whoever sets some will look for them.
+pub(super) const NO_TAGS: &str = "tags are not kept; leave them out";
+const NO_FAMILIES: &str = "image families are not kept; leave it out";
+const NO_KEYS: &str = "images are not encrypted; leave it out";
+
+/// A condition of a list.
+pub(super) const FILTER: &[Parameter] = &[required("Name", Kind::Text), required("Values", Kind::Texts)];
+
+pub(super) const IMPORT: &[Parameter] = &[
+    required("Architecture", Kind::Text),
+    required("OsType", Kind::Text),
+    required("OsVersion", Kind::Text),
+    required("ImageUrl", Kind::Text),
+    required("ImageName", Kind::Text),
+    optional("ImageDescription", Kind::Text),
+    optional("DryRun", Kind::Flag),
+    optional("Force", Kind::Flag),
+    refused("TagSpecification", NO_TAGS),
+    only("LicenseType", Kind::Text, &["TencentCloud"], "licences of one's own are not kept apart"),
+    optional("BootMode", Kind::Text),
+    refused("ImageFamily", NO_FAMILIES),
+    refused("ImportImageDataDiskList", "an image has a system disk only; import data disks as images of their own"),
+];
+
+pub(super) fn import(arguments: &Arguments) -> Result<Command, Error> {
+    let architectures =
+        [("x86_64", Architecture::X86_64), ("i386", Architecture::I386), ("arm64", Architecture::Arm64)];
+    let missing = || Error::MissingParameter("Architecture".to_owned());
+    Ok(Command::ImportImage(ImportImage {
+        name: arguments.required_text("ImageName")?,
+        description: arguments.text("ImageDescription").unwrap_or_default(),
+        url: arguments.required_text("ImageUrl")?,
+        architecture: arguments.choice("Architecture", &architectures)?.ok_or_else(missing)?,
+        os_type: arguments.required_text("OsType")?,
+        os_version: arguments.required_text("OsVersion")?,
+        boot_mode: arguments
+            .choice("BootMode", &[("Legacy BIOS", BootMode::Bios), ("UEFI", BootMode::Uefi)])?,
+        force: arguments.flag("Force"),
+        dry_run: arguments.flag("DryRun"),
+    }))
+}
+
+pub(super) const CREATE: &[Parameter] = &[
+    required("ImageName", Kind::Text),
+    optional("InstanceId", Kind::Text),
+    optional("ImageDescription", Kind::Text),
+    optional("ForcePoweroff", Kind::TextFlag),
+    only("Sysprep", Kind::TextFlag, &["false"], "run Sysprep in the instance before"),
+    optional("DataDiskIds", Kind::Texts),
+    optional("SnapshotIds", Kind::Texts),
+    optional("DryRun", Kind::Flag),
+    refused("TagSpecification", NO_TAGS),
+    refused("ImageFamily", NO_FAMILIES),
+];
+
+pub(super) fn create(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::CreateImage(CreateImage {
+        name: arguments.required_text("ImageName")?,
+        description: arguments.text("ImageDescription").unwrap_or_default(),
+        instance: arguments.id("InstanceId", super::instances::INSTANCE_ID)?,
+        snapshots: arguments.texts("SnapshotIds").to_vec(),
+        data_disks: arguments.texts("DataDiskIds").to_vec(),
+        power_off: arguments.flag("ForcePoweroff"),
+        dry_run: arguments.flag("DryRun"),
+    }))
+}
+
+pub(super) const SYNC: &[Parameter] = &[
+    required("ImageIds", Kind::Texts),
+    required("DestinationRegions", Kind::Texts),
+    optional("DryRun", Kind::Flag),
+    optional("ImageName", Kind::Text),
+    // The copies' ids are answered in any case.
+    harmless("ImageSetRequired", Kind::Flag),
+    only("Encrypt", Kind::Flag, &["false"], "images are not encrypted"),
+    refused("KmsKeyId", NO_KEYS),
+];
+
+pub(super) fn sync(arguments: &Arguments) -> Result<Command, Error> {
+    let destinations = arguments.texts("DestinationRegions");
+    Ok(Command::SyncImages(SyncImages {
+        images: arguments.ids("ImageIds", IMAGE_ID)?,
+        // A region's name has no form of its own; whether there is one of that name, the service looks up.
+        destinations: destinations.iter().map(RegionId::from_trusted).collect(),
+        name: arguments.text("ImageName"),
+        dry_run: arguments.flag("DryRun"),
+    }))
+}
+
+pub(super) const DESCRIBE: &[Parameter] = &[
+    optional("ImageIds", Kind::Texts),
+    optional("Filters", Kind::Objects(FILTER)),
+    optional("Offset", Kind::Integer),
+    optional("Limit", Kind::Integer),
+    // Every image starts on every size of machine.
+    harmless("InstanceType", Kind::Text),
+];
+
+pub(super) fn describe(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::DescribeImages(DescribeImages {
+        images: arguments.ids("ImageIds", IMAGE_ID)?,
+        filters: filters(arguments)?,
+        offset: arguments.integer("Offset").unwrap_or(0),
+        limit: arguments.integer("Limit"),
+    }))
+}
+
+/// The conditions of a list.
+pub(super) fn filters(arguments: &Arguments) -> Result<Vec<Filter>, Error> {
+    let filter = |given: &Arguments| {
+        Ok(Filter { name: given.required_text("Name")?, values: given.texts("Values").to_vec() })
+    };
+    arguments.objects("Filters").iter().map(filter).collect()
+}
+
+pub(super) const MODIFY: &[Parameter] = &[
+    required("ImageId", Kind::Text),
+    optional("ImageName", Kind::Text),
+    optional("ImageDescription", Kind::Text),
+    refused("ImageFamily", NO_FAMILIES),
+    only("ImageDeprecated", Kind::Flag, &["false"], "images are not marked as deprecated"),
+];
+
+pub(super) fn modify(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::ModifyImageAttribute(ModifyImageAttribute {
+        image: arguments.required_id("ImageId", IMAGE_ID)?,
+        name: arguments.text("ImageName"),
+        description: arguments.text("ImageDescription"),
+    }))
+}
+
+pub(super) const SHARE: &[Parameter] = &[
+    required("ImageId", Kind::Text),
+    required("AccountIds", Kind::Texts),
+    required("Permission", Kind::Text),
+];
+
+pub(super) fn share(arguments: &Arguments) -> Result<Command, Error> {
+    let missing = || Error::MissingParameter("Permission".to_owned());
+    Ok(Command::ModifyImageSharePermission(ModifyImageSharePermission {
+        image: arguments.required_id("ImageId", IMAGE_ID)?,
+        accounts: arguments.texts("AccountIds").to_vec(),
+        share: arguments.choice("Permission", &[("SHARE", true), ("CANCEL", false)])?.ok_or_else(missing)?,
+    }))
+}
+
+pub(super) const SHARES: &[Parameter] = &[required("ImageId", Kind::Text)];
+
+pub(super) fn shares(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::DescribeImageSharePermission { image: arguments.required_id("ImageId", IMAGE_ID)? })
+}
+
+pub(super) const DELETE: &[Parameter] = &[
+    required("ImageIds", Kind::Texts),
+    // An image's snapshots are its disks: they go with it in any case.
+    harmless("DeleteBindedSnap", Kind::Flag),
+    optional("DryRun", Kind::Flag),
+];
+
+pub(super) fn delete(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::DeleteImages(DeleteImages {
+        images: arguments.ids("ImageIds", IMAGE_ID)?,
+        dry_run: arguments.flag("DryRun"),
+    }))
+}

@@ -1,0 +1,136 @@
+//! What RunInstances takes and means: the action with the most parameters, of which Kiln acts on some.
+//!
+//! What asks for something that Kiln has not is refused, so that nobody relies on it; what asks for what an instance
+//! has anyway, or for a service that only watches it, passes.
+
+use kiln_model::ZoneId;
+use kiln_service::{Command, RunInstances};
+
+use super::images::{IMAGE_ID, NO_TAGS};
+use super::key_pairs::KEY_PAIR_ID;
+use crate::error::Error;
+use crate::parameter::{Arguments, Kind, Parameter, harmless, only, optional, refused, refused_as, required};
+
+const NO_NETWORKS: &str = "every instance is in the network that the server's configuration gives it";
+const NO_HOSTS: &str = "there are no dedicated hosts, clusters or groups; leave it out";
+const NO_ENCRYPTION: &str = "disks are not encrypted by the service";
+const NO_ADDRESSES: &str = "instances get a private address only; leave it out";
+
+const PLACEMENT: &[Parameter] = &[
+    required("Zone", Kind::Text),
+    harmless("ProjectId", Kind::Integer),
+    refused("HostIds", NO_HOSTS),
+    refused("HostId", NO_HOSTS),
+    refused("DedicatedResourcePackTenancy", NO_HOSTS),
+    refused("DedicatedResourcePackIds", NO_HOSTS),
+    refused("RackId", NO_HOSTS),
+];
+
+const SYSTEM_DISK: &[Parameter] = &[
+    // One kind of disk stands for all.
+    harmless("DiskType", Kind::Text),
+    refused("DiskId", "a system disk is always made anew; leave it out"),
+    optional("DiskSize", Kind::Integer),
+    refused("CdcId", NO_HOSTS),
+    refused("DiskName", "disks have no names of their own; leave it out"),
+    only("Encrypt", Kind::Flag, &["false"], NO_ENCRYPTION),
+    refused("KmsKeyId", NO_ENCRYPTION),
+];
+
+const PRIVATE_CLOUD: &[Parameter] = &[
+    only("VpcId", Kind::Text, &["DEFAULT"], NO_NETWORKS),
+    only("SubnetId", Kind::Text, &["DEFAULT"], NO_NETWORKS),
+    only("AsVpcGateway", Kind::Flag, &["false"], NO_NETWORKS),
+    refused("PrivateIpAddresses", NO_NETWORKS),
+    only("Ipv6AddressCount", Kind::Integer, &["0"], NO_NETWORKS),
+];
+
+const INTERNET: &[Parameter] = &[
+    // Neither charged for nor shaped.
+    harmless("InternetChargeType", Kind::Text),
+    harmless("InternetMaxBandwidthOut", Kind::Integer),
+    only("PublicIpAssigned", Kind::Flag, &["false"], NO_ADDRESSES),
+    refused("BandwidthPackageId", NO_ADDRESSES),
+    refused("InternetServiceProvider", NO_ADDRESSES),
+    refused("IPv4AddressType", NO_ADDRESSES),
+    refused("IPv6AddressType", NO_ADDRESSES),
+    refused("AntiDDoSPackageId", NO_ADDRESSES),
+];
+
+const LOGIN: &[Parameter] = &[
+    optional("Password", Kind::Text),
+    optional("KeyIds", Kind::Texts),
+    // What is not set stays as the image has it.
+    harmless("KeepImageLogin", Kind::TextFlag),
+];
+
+const ENABLED: &[Parameter] = &[harmless("Enabled", Kind::Flag)];
+
+const ENHANCED: &[Parameter] = &[
+    harmless("SecurityService", Kind::Object(ENABLED)),
+    harmless("MonitorService", Kind::Object(ENABLED)),
+    harmless("AutomationService", Kind::Object(ENABLED)),
+];
+
+pub(super) const RUN: &[Parameter] = &[
+    only("InstanceChargeType", Kind::Text, &["POSTPAID_BY_HOUR"], "nothing is charged in advance, and nothing is spot"),
+    refused("InstanceChargePrepaid", "nothing is charged in advance; leave it out"),
+    optional("Placement", Kind::Object(PLACEMENT)),
+    optional("InstanceType", Kind::Text),
+    required("ImageId", Kind::Text),
+    optional("SystemDisk", Kind::Object(SYSTEM_DISK)),
+    refused("DataDisks", "instances have a system disk only; make it larger with SystemDisk.DiskSize"),
+    harmless("VirtualPrivateCloud", Kind::Object(PRIVATE_CLOUD)),
+    harmless("InternetAccessible", Kind::Object(INTERNET)),
+    optional("InstanceCount", Kind::Integer),
+    // All are launched or none, which is at least this many.
+    harmless("MinCount", Kind::Integer),
+    optional("InstanceName", Kind::Text),
+    optional("LoginSettings", Kind::Object(LOGIN)),
+    refused_as(
+        "SecurityGroupIds",
+        "InvalidSecurityGroupId.NotFound",
+        "there are no security groups, so they would protect nothing; leave it out",
+    ),
+    harmless("EnhancedService", Kind::Object(ENHANCED)),
+    optional("ClientToken", Kind::Text),
+    optional("HostName", Kind::Text),
+    refused("ActionTimer", "nothing ends an instance by time; leave it out"),
+    refused("DisasterRecoverGroupIds", NO_HOSTS),
+    refused("TagSpecification", NO_TAGS),
+    refused("InstanceMarketOptions", "there are no spot instances; leave it out"),
+    optional("UserData", Kind::Text),
+    refused("Metadata", "instances get no metadata of their own; use UserData"),
+    optional("DryRun", Kind::Flag),
+    refused("CpuTopology", "an instance's processors are set by its type; leave it out"),
+    refused("CamRoleName", "instances take no roles; leave it out"),
+    refused("HpcClusterId", NO_HOSTS),
+    refused("LaunchTemplate", "there are no launch templates; name what they would contain"),
+    refused("DedicatedClusterId", NO_HOSTS),
+    refused("ChcIds", NO_HOSTS),
+    refused("PartitionNumber", NO_HOSTS),
+    only("DisableApiTermination", Kind::Flag, &["false"], "instances are not protected from termination"),
+    only("EnableJumboFrame", Kind::Flag, &["false"], NO_NETWORKS),
+    refused("NetworkInterfaces", NO_NETWORKS),
+];
+
+pub(super) fn run(arguments: &Arguments) -> Result<Command, Error> {
+    let login = arguments.object("LoginSettings");
+    let key_pairs = login.map(|login| login.ids("KeyIds", KEY_PAIR_ID)).transpose()?;
+    let zone = arguments.object("Placement").and_then(|placement| placement.text("Zone"));
+    Ok(Command::RunInstances(RunInstances {
+        image: arguments.required_id("ImageId", IMAGE_ID)?,
+        // Zones have no form of their own; whether there is one of that name, the service looks up.
+        zone: zone.map(ZoneId::from_trusted),
+        instance_type: arguments.text("InstanceType"),
+        count: arguments.optional_u32("InstanceCount")?.unwrap_or(1),
+        name: arguments.text("InstanceName"),
+        hostname: arguments.text("HostName"),
+        password: login.and_then(|login| login.text("Password")),
+        key_pairs: key_pairs.unwrap_or_default(),
+        user_data_base64: arguments.text("UserData"),
+        system_disk_gib: arguments.object("SystemDisk").and_then(|disk| disk.integer("DiskSize")),
+        client_token: arguments.text("ClientToken"),
+        dry_run: arguments.flag("DryRun"),
+    }))
+}

@@ -1,0 +1,27 @@
+//! The envelope of every answer: `{"Response": {…, "RequestId"}}`, with HTTP status 200, errors too.
+//!
+//! The content type is exactly `application/json`: the official SDK looks for errors under no other.
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, header};
+use serde_json::{Map, Value, json};
+
+use crate::error::Error;
+
+/// The members of an answer.
+pub(crate) type Object = Map<String, Value>;
+
+/// The answer to a request, or the error that it gets.
+pub(crate) fn response(request_id: &str, outcome: Result<Object, &Error>) -> Response<Body> {
+    let mut members = match outcome {
+        Ok(members) => members,
+        Err(error) => {
+            let error = json!({"Code": error.code(), "Message": error.to_string()});
+            Map::from_iter([("Error".to_owned(), error)])
+        }
+    };
+    members.insert("RequestId".to_owned(), request_id.into());
+    let mut response = Response::new(Body::from(json!({"Response": members}).to_string()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

@@ -1,0 +1,79 @@
+//! The request rate of each account: a token bucket. Not here: limits on anything but requests.
+//!
+//! There is a bucket for every account that sent a properly signed request, and for nobody else, so their number is
+//! that of the accounts.
+
+use std::collections::HashMap;
+use std::sync::Mutex;
+
+use kiln_model::{Timestamp, Uin};
+
+use crate::error::Error;
+
+/// How many seconds' worth of requests may come at once.
+const BURST_SECONDS: u32 = 2;
+
+/// Counts requests, account by account.
+pub(crate) struct RateLimit {
+    per_second: u32,
+    buckets: Mutex<HashMap<Uin, Bucket>>,
+}
+
+struct Bucket {
+    /// What is left, in thousandths of a request.
+    millis_left: u64,
+    filled_at: Timestamp,
+}
+
+impl RateLimit {
+    /// A limit of so many requests per second and account.
+    pub(crate) fn new(per_second: u32) -> Self {
+        Self { per_second, buckets: Mutex::default() }
+    }
+
+    /// Counts one request.
+    ///
+    /// # Errors
+    /// [`Error::RateLimited`] where it is one too many.
+    pub(crate) fn admit(&self, account: Uin, now: Timestamp) -> Result<(), Error> {
+        let capacity = u64::from(self.per_second) * u64::from(BURST_SECONDS) * 1000;
+        let mut buckets = self.buckets.lock().expect("nothing panics while it is locked");
+        let bucket = buckets.entry(account).or_insert(Bucket { millis_left: capacity, filled_at: now });
+        // A clock that was set back fills nothing for that moment, then counts from its new time.
+        let elapsed_millis = u64::try_from(now.0.saturating_sub(bucket.filled_at.0)).unwrap_or(0);
+        let refill = elapsed_millis.saturating_mul(u64::from(self.per_second));
+        bucket.millis_left = bucket.millis_left.saturating_add(refill).min(capacity);
+        bucket.filled_at = now;
+        match bucket.millis_left.checked_sub(1000) {
+            Some(left) => {
+                bucket.millis_left = left;
+                Ok(())
+            }
+            None => Err(Error::RateLimited { per_second: self.per_second }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_then_the_rate_holds_for_each_account_alone() {
+        let (limit, uin, start) = (RateLimit::new(10), Uin(100_000_000_001), Timestamp(1_700_000_000_000));
+        let admitted = |uin, now| (0..100).filter(|_| limit.admit(uin, now).is_ok()).count();
+        assert_eq!(admitted(uin, start), 20);
+        assert_eq!(admitted(uin, start.plus_millis(500)), 5);
+        assert_eq!(admitted(Uin(100_000_000_002), start), 20);
+        assert_eq!(admitted(uin, start.plus_millis(3_600_000)), 20);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_breaks_nothing() {
+        let (limit, uin, start) = (RateLimit::new(1), Uin(100_000_000_001), Timestamp(1_700_000_000_000));
+        assert!(limit.admit(uin, start).is_ok());
+        assert!(limit.admit(uin, Timestamp(0)).is_ok());
+        assert!(limit.admit(uin, Timestamp(0)).is_err());
+        assert!(limit.admit(uin, Timestamp(1000)).is_ok());
+    }
+}

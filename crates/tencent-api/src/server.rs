@@ -1,0 +1,183 @@
+//! The way of a request through the adapter, from HTTP to the service and back.
+//!
+//! Invariants: every request gets an answer in the envelope, with an identifier of its own; a request that reached the
+//! service is carried through even where its sender hangs up; nothing of an unsigned request reaches the log but that
+//! there was one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{Request, Response};
+use axum::routing::any;
+use kiln_model::{Account, RegionId, Timestamp};
+use kiln_service::{Answer, Caller, Command, Refusal, RefusalKind, Service};
+use tokio::sync::Semaphore;
+use tracing::{Instrument, Span, field};
+
+use crate::actions::{self, Action, RegionUse, Rendering};
+use crate::authentication;
+use crate::envelope::{self, Object};
+use crate::error::{Error, shortened};
+use crate::http_request::HttpRequest;
+use crate::parameter;
+use crate::rate_limit::RateLimit;
+use crate::replay::ReplayMemory;
+use crate::signed_request::{Scheme, SignedRequest};
+
+/// How many requests are worked on at once; more wait. With the body's limit, this bounds the memory of requests.
+const MAX_CONCURRENT_REQUESTS: usize = 256;
+/// How long a request waits for its turn.
+const TURN_TIMEOUT: Duration = Duration::from_secs(30);
+/// Requests per second and account, unless configured.
+const DEFAULT_REQUESTS_PER_SECOND: u32 = 100;
+
+/// What the operator decides about the API.
+#[derive(Debug, Clone)]
+pub struct ApiConfig {
+    /// Refuses a changing request whose signature was seen before. Honest clients that do the same thing twice within
+    /// a second are refused, too.
+    pub strict_replay: bool,
+    /// Accepts requests whose signature does not cover the body.
+    pub allow_unsigned_payload: bool,
+    /// How many requests an account may send per second, with bursts of twice as many.
+    pub requests_per_second: u32,
+    /// What tells the time.
+    pub clock: fn() -> Timestamp,
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        Self {
+            strict_replay: false,
+            allow_unsigned_payload: false,
+            requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
+            clock: Timestamp::now,
+        }
+    }
+}
+
+/// The API of a service.
+#[derive(Clone)]
+pub struct Api {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    service: Arc<Service>,
+    config: ApiConfig,
+    rate_limit: RateLimit,
+    replay_memory: ReplayMemory,
+    turns: Semaphore,
+}
+
+impl Api {
+    /// The API of `service`.
+    pub fn new(service: Arc<Service>, config: ApiConfig) -> Self {
+        let rate_limit = RateLimit::new(config.requests_per_second);
+        let (replay_memory, turns) = (ReplayMemory::default(), Semaphore::new(MAX_CONCURRENT_REQUESTS));
+        Self { shared: Arc::new(Shared { service, config, rate_limit, replay_memory, turns }) }
+    }
+}
+
+/// Answers at `/`, and nowhere else.
+pub fn router(api: Api) -> Router {
+    Router::new().route("/", any(answer)).with_state(api)
+}
+
+async fn answer(State(api): State<Api>, request: Request<Body>) -> Response<Body> {
+    let request_id = uuid::Uuid::new_v4().to_string();
+    let span = tracing::info_span!("api", %request_id, action = field::Empty, account = field::Empty);
+    let started = Instant::now();
+    async {
+        let outcome = api.shared.serve(request, &request_id).await;
+        let code = outcome.as_ref().err().map_or("", Error::code);
+        let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(code, duration_ms, "answered");
+        envelope::response(&request_id, outcome.as_ref().cloned())
+    }
+    .instrument(span)
+    .await
+}
+
+impl Shared {
+    async fn serve(&self, request: Request<Body>, request_id: &str) -> Result<Object, Error> {
+        let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
+        let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+        let http = HttpRequest::read(request).await?;
+        let signed = SignedRequest::read(&http)?;
+        let now = (self.config.clock)();
+        let account = self.authenticate(&http, &signed, now).await?;
+        Span::current().record("account", field::display(account.uin));
+        self.rate_limit.admit(account.uin, now)?;
+
+        let service_is_signed = matches!(signed.scheme, Scheme::Tc3 { .. });
+        let service_name = signed.service(&http.host);
+        let action = actions::find(service_name, service_is_signed, &signed.version, &signed.action)?;
+        Span::current().record("action", action.name);
+        let region = self.region(action, signed.region.as_deref())?;
+        let arguments = parameter::decode(action.parameters, parameter::read_body(&http, &signed).await?)?;
+        let command = (action.parse)(&arguments)?;
+        if self.config.strict_replay && command.changes() {
+            self.replay_memory.remember(account.uin, &signed.signature, now)?;
+        }
+
+        let caller = Caller { account, secret_id: signed.secret_id, region, request_id: request_id.to_owned() };
+        let answer = self.perform(caller.clone(), command).await?;
+        let rendered = (action.render)(Rendering { answer, caller: &caller, arguments: &arguments });
+        if matches!(rendered, Err(Error::UnexpectedAnswer)) {
+            tracing::error!("the service's answer is not one of this action");
+        }
+        rendered
+    }
+
+    async fn authenticate(
+        &self,
+        http: &HttpRequest,
+        signed: &SignedRequest,
+        now: Timestamp,
+    ) -> Result<Account, Error> {
+        let found = self.service.api_key(&signed.secret_id).await?;
+        let key = found.as_ref().map(|(key, _)| key);
+        authentication::verify(http, signed, key, now, self.config.allow_unsigned_payload)?;
+        let (_, account) = found.ok_or(Error::SecretIdNotFound)?;
+        Ok(account)
+    }
+
+    fn region(&self, action: &Action, named: Option<&str>) -> Result<RegionId, Error> {
+        let regions = self.service.regions();
+        let found = named.and_then(|named| regions.iter().find(|region| region.id.as_str() == named));
+        match (found, named, action.region) {
+            (Some(region), _, _) => Ok(region.id.clone()),
+            (None, _, RegionUse::Unneeded) => Ok(self.service.default_region().clone()),
+            (None, None, RegionUse::Needed) => Err(Error::MissingParameter("Region".to_owned())),
+            (None, Some(named), RegionUse::Needed) => {
+                let known: Vec<&str> = regions.iter().map(|region| region.id.as_str()).collect();
+                Err(Error::UnsupportedRegion { region: shortened(named), known: known.join(", ") })
+            }
+        }
+    }
+
+    /// Carries a command out in a task of its own, which ends by itself where the sender hangs up.
+    async fn perform(&self, caller: Caller, command: Command) -> Result<Answer, Error> {
+        let service = Arc::clone(&self.service);
+        let work = async move { service.perform(caller, command).await };
+        match tokio::spawn(work.in_current_span()).await {
+            Ok(outcome) => Ok(outcome?),
+            Err(error) => {
+                tracing::error!(%error, "a use case ended without an answer");
+                Err(Error::UnexpectedAnswer)
+            }
+        }
+    }
+}
+
+fn busy() -> Error {
+    Error::Refused(Refusal::new(
+        RefusalKind::Unavailable,
+        "InternalError",
+        "The server has too much to do at this moment. Try again in a few seconds.",
+    ))
+}
