@@ -168,6 +168,7 @@ impl Tx {
     /// The identifiers of all ready images, of every account and region, oldest first.
     pub async fn ready_image_ids(&mut self) -> Result<Vec<ImageId>> {
         let sql = "SELECT id FROM images WHERE state = $1 ORDER BY created_at, id";
-        self.list(query(sql).bind(ImageState::Normal.word()), |row| row.text("id").map(ImageId::from_trusted)).await
+        self.list(query(sql).bind(ImageState::Normal.word()), |row| row.text("id").map(ImageId::from_trusted))
+            .await
     }
 }

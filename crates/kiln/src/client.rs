@@ -60,7 +60,12 @@ impl Client {
     }
 
     /// Calls an action of the CVM service in another region.
-    pub(crate) async fn cvm_in(&self, region: &str, action: &str, parameters: &Value) -> Result<Value, Error> {
+    pub(crate) async fn cvm_in(
+        &self,
+        region: &str,
+        action: &str,
+        parameters: &Value,
+    ) -> Result<Value, Error> {
         self.call("cvm", CVM_VERSION, action, region, parameters).await
     }
 
@@ -97,7 +102,8 @@ impl Client {
         let answer = request.body(body).send().await.map_err(|error| {
             format!("the server at {} does not answer ({error}). Is `kiln serve` running?", self.endpoint)
         })?;
-        let mut answer: Value = answer.json().await.map_err(|error| format!("the answer is no JSON: {error}"))?;
+        let mut answer: Value =
+            answer.json().await.map_err(|error| format!("the answer is no JSON: {error}"))?;
         let response = answer["Response"].take();
         match response.get("Error") {
             None => Ok(response),

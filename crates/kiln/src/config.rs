@@ -18,7 +18,8 @@ use serde::Deserialize;
 pub(crate) const EXAMPLE: &str = include_str!("example.toml");
 
 /// The address that is listened on where nothing else is said.
-pub(crate) const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5456);
+pub(crate) const DEFAULT_LISTEN: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5456);
 
 const GIB: f64 = (1u64 << 30) as f64;
 const MIB: u64 = 1 << 20;
@@ -188,7 +189,8 @@ pub(crate) fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, 
     let parsed = match file {
         None => FileConfig::default(),
         Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+            let text =
+                std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
             toml::from_str(&text).map_err(|error| format!("{}: {error}", path.display()))?
         }
     };
@@ -204,10 +206,12 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         ));
     }
     let accelerator = overrides.accelerator.unwrap_or(file.instances.accelerator);
-    let accelerator: AcceleratorChoice = accelerator.parse().map_err(|error| format!("accelerator: {error}"))?;
+    let accelerator: AcceleratorChoice =
+        accelerator.parse().map_err(|error| format!("accelerator: {error}"))?;
     let network = network(&file.instances.network)?;
     let data_dir = file.data_dir.unwrap_or(overrides.data_dir);
-    let data_dir = std::path::absolute(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
+    let data_dir =
+        std::path::absolute(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
     let service = ServiceConfig {
         data_dir,
         regions: regions(file.regions)?,
@@ -228,7 +232,11 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
                 max_share_percent: file.collection.max_share_percent.min(100),
                 ..CollectionPolicy::default()
             },
-            interval: Duration::from_secs(at_least("collection.interval_seconds", file.collection.interval_seconds, 1)?),
+            interval: Duration::from_secs(at_least(
+                "collection.interval_seconds",
+                file.collection.interval_seconds,
+                1,
+            )?),
         },
         nbd_tcp: file.nbd.listen,
         chunk_cache_bytes: usize::try_from(file.store.cache_mib.saturating_mul(MIB)).unwrap_or(usize::MAX),
@@ -254,7 +262,9 @@ fn network(text: &str) -> Result<InstanceNetwork, String> {
         "outbound" => Ok(InstanceNetwork::User(Egress::Outbound)),
         other => match other.strip_prefix("bridge:") {
             Some(bridge) if !bridge.is_empty() => Ok(InstanceNetwork::Bridge(bridge.to_owned())),
-            _ => Err(format!("instances.network = {other:?}: use \"isolated\", \"outbound\" or \"bridge:NAME\"")),
+            _ => Err(format!(
+                "instances.network = {other:?}: use \"isolated\", \"outbound\" or \"bridge:NAME\""
+            )),
         },
     }
 }
@@ -305,7 +315,10 @@ fn instance_types(parts: Option<Vec<InstanceTypePart>>) -> Result<Vec<InstanceTy
     parts
         .into_iter()
         .map(|part| {
-            if part.vcpus == 0 || part.vcpus > kiln_qemu::MAX_VCPUS || !(0.1..=4096.0).contains(&part.memory_gib) {
+            if part.vcpus == 0
+                || part.vcpus > kiln_qemu::MAX_VCPUS
+                || !(0.1..=4096.0).contains(&part.memory_gib)
+            {
                 return Err(format!("instance_types: {} has impossible vcpus or memory_gib", part.name));
             }
             let memory_bytes = (part.memory_gib * GIB) as u64 / MIB * MIB;

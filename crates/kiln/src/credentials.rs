@@ -37,7 +37,8 @@ impl Credentials {
     pub(crate) fn write(&self, data_dir: &Path) -> std::io::Result<()> {
         let path = Self::path(data_dir);
         let unfinished = path.with_extension("json.new");
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
         let text = serde_json::to_string_pretty(self).map_err(std::io::Error::other)?;
         writeln!(file, "{text}")?;
         file.sync_all()?;

@@ -24,7 +24,8 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let data_dir = service.data_dir.clone();
     std::fs::create_dir_all(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
     let _lock = lock(&data_dir)?;
-    let listener = TcpListener::bind(listen).await.map_err(|error| format!("listening on {listen}: {error}"))?;
+    let listener =
+        TcpListener::bind(listen).await.map_err(|error| format!("listening on {listen}: {error}"))?;
     let catalog = Catalog::open_sqlite(&ServiceConfig::catalog_path(&data_dir)).await?;
     introduce_operator(&catalog, &data_dir).await?;
     let service = Service::start(service, catalog).await?;
@@ -53,7 +54,9 @@ fn lock(data_dir: &Path) -> Result<File, Error> {
 async fn introduce_operator(catalog: &Catalog, data_dir: &Path) -> Result<(), Error> {
     if let Some((account, key)) = Service::ensure_operator(catalog).await? {
         let credentials = Credentials::new(&account, &key);
-        credentials.write(data_dir).map_err(|error| format!("credentials.json could not be written: {error}"))?;
+        credentials
+            .write(data_dir)
+            .map_err(|error| format!("credentials.json could not be written: {error}"))?;
         println!("{}", serde_json::to_string_pretty(&credentials)?);
     }
     Ok(())

@@ -1,7 +1,9 @@
 //! Checks that more than one use case makes, each with the refusal that the public API has for it.
 
 use kiln_catalog::{ImageView, Tx};
-use kiln_model::{Account, Image, ImageId, ImageState, Instance, InstanceId, InstanceState, Limits, Role, Timestamp};
+use kiln_model::{
+    Account, Image, ImageId, ImageState, Instance, InstanceId, InstanceState, Limits, Role, Timestamp,
+};
 
 use crate::{Caller, Refusal};
 
@@ -9,17 +11,26 @@ pub(crate) fn require_operator(caller: &Caller) -> Result<(), Refusal> {
     if caller.account.role == Role::Operator {
         return Ok(());
     }
-    Err(Refusal::denied("UnauthorizedOperation", "Only the operator's account may do this. Use the operator's key."))
+    Err(Refusal::denied(
+        "UnauthorizedOperation",
+        "Only the operator's account may do this. Use the operator's key.",
+    ))
 }
 
 /// The form of an image's name.
 pub(crate) fn image_name(name: &str, limits: &Limits) -> Result<(), Refusal> {
     let chars = name.chars().count();
     if name.trim().is_empty() {
-        return Err(Refusal::invalid("InvalidImageName.Invalid", "ImageName is empty. Give the image a name."));
+        return Err(Refusal::invalid(
+            "InvalidImageName.Invalid",
+            "ImageName is empty. Give the image a name.",
+        ));
     }
     if name.chars().any(char::is_control) {
-        return Err(Refusal::invalid("InvalidImageName.Invalid", "ImageName has control characters. Leave them out."));
+        return Err(Refusal::invalid(
+            "InvalidImageName.Invalid",
+            "ImageName has control characters. Leave them out.",
+        ));
     }
     if chars > limits.image_name_chars as usize {
         return Err(Refusal::invalid(
@@ -36,7 +47,10 @@ pub(crate) fn image_description(description: &str, limits: &Limits) -> Result<()
     if chars > limits.image_description_chars as usize {
         return Err(Refusal::invalid(
             "InvalidParameterValue.TooLong",
-            format!("ImageDescription has {chars} characters; at most {} are allowed.", limits.image_description_chars),
+            format!(
+                "ImageDescription has {chars} characters; at most {} are allowed.",
+                limits.image_description_chars
+            ),
         ));
     }
     Ok(())
@@ -54,7 +68,9 @@ pub(crate) async fn image_name_is_free(
     }
     Err(Refusal::conflict(
         "InvalidImageName.Duplicate",
-        format!("You already have an image named {name:?} in {region}. Choose another name, or delete that image."),
+        format!(
+            "You already have an image named {name:?} in {region}. Choose another name, or delete that image."
+        ),
     ))
 }
 
@@ -101,7 +117,10 @@ pub(crate) async fn visible_image(
     tx.visible_image(caller.account.uin, &caller.region, id).await?.ok_or_else(|| {
         Refusal::not_found(
             "InvalidImageId.NotFound",
-            format!("There is no image {id} in {} that you can see. Check its ID and the region.", caller.region),
+            format!(
+                "There is no image {id} in {} that you can see. Check its ID and the region.",
+                caller.region
+            ),
         )
     })
 }
@@ -180,7 +199,10 @@ pub(crate) fn instance_state(instance: &Instance, allowed: &[InstanceState]) -> 
         InstanceState::Terminating => ("UnsupportedOperation.InstanceStateTerminating", "TERMINATING"),
         InstanceState::Terminated => ("UnsupportedOperation.InstanceStateTerminated", "TERMINATED"),
     };
-    Err(Refusal::conflict(code, format!("Instance {} is {name}; this cannot be done in that state.", instance.id)))
+    Err(Refusal::conflict(
+        code,
+        format!("Instance {} is {name}; this cannot be done in that state.", instance.id),
+    ))
 }
 
 /// A page of a listing: the limit that was asked for, or the default, within what is allowed.

@@ -173,7 +173,9 @@ pub(crate) fn spawn(service: &Arc<Service>) {
                             tracing::info!(region = %store.region, ?report, "garbage collected");
                         }
                     }
-                    Err(error) => tracing::error!(region = %store.region, %error, "garbage collection failed"),
+                    Err(error) => {
+                        tracing::error!(region = %store.region, %error, "garbage collection failed")
+                    }
                 }
             }
         }

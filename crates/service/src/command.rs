@@ -5,8 +5,8 @@
 
 use kiln_catalog::ImageView;
 use kiln_model::{
-    Account, ApiKey, Architecture, BootMode, Image, ImageId, ImageShare, Instance, InstanceId, KeyPair,
-    KeyPairId, Limits, Region, RegionId, SecretId, StopMode, Task, TaskId, Uin, ZoneId,
+    Account, ApiKey, Architecture, BootMode, DiskUsage, Image, ImageId, ImageShare, Instance, InstanceId,
+    KeyPair, KeyPairId, Limits, Region, RegionId, SecretId, StopMode, Task, TaskId, Uin, ZoneId,
 };
 
 /// Who asks, and where.
@@ -24,7 +24,10 @@ pub struct Caller {
 
 /// A request for something to be done or told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "each variant is the action of that name; its fields are documented on its struct")]
+#[allow(
+    missing_docs,
+    reason = "each variant is the action of that name; its fields are documented on its struct"
+)]
 pub enum Command {
     DescribeRegions,
     DescribeZones,
@@ -246,23 +249,43 @@ pub enum Answer {
     Regions(Vec<Region>),
     Identity(Account),
     /// `limit` is what the caller may have; `used` what there is.
-    ImageQuota { limit: u32, used: u32 },
+    ImageQuota {
+        limit: u32,
+        used: u32,
+    },
     /// The image that is being made, and the task that makes it.
-    ImageAccepted { image: ImageId, task: TaskId },
+    ImageAccepted {
+        image: ImageId,
+        task: TaskId,
+    },
     /// One copy per destination region.
     CopiesAccepted(Vec<AcceptedCopy>),
-    Images { images: Vec<SeenImage>, total: u64 },
+    Images {
+        images: Vec<SeenImage>,
+        total: u64,
+    },
     Shares(Vec<ImageShare>),
     Launched(Vec<InstanceId>),
-    Instances { instances: Vec<SeenInstance>, total: u64 },
+    Instances {
+        instances: Vec<SeenInstance>,
+        total: u64,
+    },
     KeyPairs(Vec<KeyPair>),
     /// A new account with its first key.
-    AccountCreated { account: Account, key: ApiKey },
+    AccountCreated {
+        account: Account,
+        key: ApiKey,
+    },
     Accounts(Vec<AccountSummary>),
     ApiKeyCreated(ApiKey),
     ApiKeys(Vec<ApiKey>),
-    Tasks { tasks: Vec<Task>, total: u64 },
-    Export { url: String },
+    Tasks {
+        tasks: Vec<Task>,
+        total: u64,
+    },
+    Export {
+        url: String,
+    },
     Connection(InstanceConnection),
     Stores(Vec<StoreSummary>),
 }
@@ -316,4 +339,12 @@ pub struct StoreSummary {
     pub manifests: u64,
     /// The sum of the virtual sizes of these disks, in bytes.
     pub logical_bytes: u64,
+}
+
+/// The name a disk's usage has in the API.
+pub fn disk_usage_name(usage: DiskUsage) -> &'static str {
+    match usage {
+        DiskUsage::System => "SYSTEM_DISK",
+        DiskUsage::Data => "DATA_DISK",
+    }
 }

@@ -23,7 +23,10 @@ pub(crate) struct TaskLedger {
 
 impl TaskLedger {
     /// Does `work` in a transaction and commits it.
-    fn record<T>(&self, work: impl AsyncFnOnce(&mut Tx) -> kiln_catalog::Result<T>) -> Result<T, LedgerError> {
+    fn record<T>(
+        &self,
+        work: impl AsyncFnOnce(&mut Tx) -> kiln_catalog::Result<T>,
+    ) -> Result<T, LedgerError> {
         if self.cancel.is_cancelled() {
             return Err(LedgerError::Cancelled);
         }
@@ -58,7 +61,9 @@ impl Ledger for TaskLedger {
     fn hold(&self, packs: &[PackId]) -> Result<Vec<PackId>, LedgerError> {
         let keys: Vec<_> = packs.iter().copied().map(pack_key).collect();
         let held = self.record(async |tx| tx.hold_packs(&self.task, self.fence, &keys).await)?;
-        held.iter().map(|key| pack_id(key).map_err(|error| LedgerError::Failed(error.to_string().into()))).collect()
+        held.iter()
+            .map(|key| pack_id(key).map_err(|error| LedgerError::Failed(error.to_string().into())))
+            .collect()
     }
 
     fn register_manifest(&self, manifest: ManifestId) -> Result<(), LedgerError> {

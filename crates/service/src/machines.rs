@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, Timestamp};
 use kiln_nbd::{Export, Listener, Server, SingleExport, SocketAccess};
 use kiln_qemu::{
-    Accelerator, AcceleratorChoice, Detection, Identity, MacAddress, Machine, MachineConfig, Network, PortForward, Qemu,
-    UserNetwork, layout,
+    Accelerator, AcceleratorChoice, Detection, Identity, MacAddress, Machine, MachineConfig, Network,
+    PortForward, Qemu, UserNetwork, layout,
 };
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -144,9 +144,9 @@ impl Machines {
         if self.bases.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&instance.id) {
             return Ok(());
         }
-        let store = service
-            .store(&instance.region)
-            .ok_or_else(|| JobError::failed("UnsupportedRegion", format!("Region {} is not configured.", instance.region)))?;
+        let store = service.store(&instance.region).ok_or_else(|| {
+            JobError::failed("UnsupportedRegion", format!("Region {} is not configured.", instance.region))
+        })?;
         let device = store.open_disk(&instance.base_manifest).await?;
         let dir = self.dir(&instance.id);
         let listener = Listener::unix(&dir.join(layout::BASE_SOCKET), SocketAccess::private())
@@ -156,7 +156,9 @@ impl Machines {
         let exports = Arc::new(SingleExport::new(instance.base_manifest.as_str(), export));
         let stop = CancellationToken::new();
         let (server, stopped) = (self.nbd.clone(), stop.clone());
-        service.background.spawn(async move { server.serve(listener, exports, stopped.cancelled_owned()).await });
+        service
+            .background
+            .spawn(async move { server.serve(listener, exports, stopped.cancelled_owned()).await });
         self.bases.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.id.clone(), stop);
         Ok(())
     }
@@ -168,7 +170,11 @@ impl Machines {
     }
 
     /// Switches an instance's machine on. Its directory holds its overlay and seed. A machine that runs is fine.
-    pub(crate) async fn power_on(&self, service: &Arc<Service>, instance: &Instance) -> Result<Machine, JobError> {
+    pub(crate) async fn power_on(
+        &self,
+        service: &Arc<Service>,
+        instance: &Instance,
+    ) -> Result<Machine, JobError> {
         if let Some(machine) = self.get(&instance.id) {
             return Ok(machine);
         }
@@ -245,7 +251,9 @@ impl Machines {
         let (service, id) = (Arc::downgrade(service), id.clone());
         tokio::spawn(async move {
             let exit = machine.wait_exited().await;
-            let Some(service) = service.upgrade().filter(|service| !service.shutdown.is_cancelled()) else { return };
+            let Some(service) = service.upgrade().filter(|service| !service.shutdown.is_cancelled()) else {
+                return;
+            };
             tracing::info!(instance = %id, cause = ?exit.cause, detail = %exit.detail, "machine ended");
             service.machines.forget(&id);
             if let Err(error) = record_end(&service, &id).await {

@@ -48,11 +48,17 @@ impl RegionStore {
 
     fn index(&self, scope: &str) -> Arc<ChunkIndex> {
         let mut indexes = self.indexes.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(indexes.entry(scope.to_owned()).or_insert_with(|| Arc::new(ChunkIndex::new(Scope::new(scope)))))
+        Arc::clone(
+            indexes.entry(scope.to_owned()).or_insert_with(|| Arc::new(ChunkIndex::new(Scope::new(scope)))),
+        )
     }
 
     /// The indexes that an account's task searches, with every live pack of their scopes loaded.
-    pub(crate) async fn scope_indexes(&self, catalog: &Catalog, owner: Uin) -> Result<ScopeIndexes, JobError> {
+    pub(crate) async fn scope_indexes(
+        &self,
+        catalog: &Catalog,
+        owner: Uin,
+    ) -> Result<ScopeIndexes, JobError> {
         Ok(ScopeIndexes {
             own: self.loaded_index(catalog, &account_scope(owner)).await?,
             public: self.loaded_index(catalog, PUBLIC_SCOPE).await?,
@@ -89,12 +95,16 @@ impl RegionStore {
 
 /// The store's identifier of a pack of the catalogue.
 pub(crate) fn pack_id(key: &PackKey) -> Result<PackId, JobError> {
-    key.as_str().parse().map_err(|_| JobError::internal(format!("pack key {key} in the catalogue is malformed")))
+    key.as_str()
+        .parse()
+        .map_err(|_| JobError::internal(format!("pack key {key} in the catalogue is malformed")))
 }
 
 /// The store's identifier of a manifest of the catalogue.
 pub(crate) fn manifest_id(key: &ManifestKey) -> Result<ManifestId, JobError> {
-    key.as_str().parse().map_err(|_| JobError::internal(format!("manifest key {key} in the catalogue is malformed")))
+    key.as_str()
+        .parse()
+        .map_err(|_| JobError::internal(format!("manifest key {key} in the catalogue is malformed")))
 }
 
 /// The catalogue's name of a pack.

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use kiln_catalog::Catalog;
 use kiln_model::{
-    Account, ApiKey, AppId, InstanceEvent, InstanceState, Limits, Region, RegionId, Role, SecretId, Timestamp, Uin,
+    Account, ApiKey, AppId, InstanceEvent, InstanceState, Limits, Region, RegionId, Role, SecretId,
+    Timestamp, Uin,
 };
 use kiln_nbd::{Listener, SocketAccess};
 use kiln_transfer::Fetcher;
@@ -128,7 +129,8 @@ impl Service {
         if let Some(listener) = tcp {
             let (server, stopped) = (nbd.clone(), self.shutdown.clone());
             let exports = Arc::new(TokenExports::new(self));
-            self.background.spawn(async move { server.serve(listener, exports, stopped.cancelled_owned()).await });
+            self.background
+                .spawn(async move { server.serve(listener, exports, stopped.cancelled_owned()).await });
         }
     }
 
@@ -229,7 +231,9 @@ impl Service {
     ///
     /// # Errors
     /// Where the catalogue does not answer.
-    pub async fn ensure_operator(catalog: &Catalog) -> Result<Option<(Account, ApiKey)>, kiln_catalog::Error> {
+    pub async fn ensure_operator(
+        catalog: &Catalog,
+    ) -> Result<Option<(Account, ApiKey)>, kiln_catalog::Error> {
         let mut tx = catalog.write().await?;
         if tx.operator().await?.is_some() {
             return Ok(None);

@@ -36,7 +36,9 @@ pub(crate) fn verify(
                 return Err(Error::UnsignedPayload);
             }
             if tc3::utc_date(signed.timestamp).as_ref() != Some(date) {
-                return Err(Error::InvalidAuthorization("the credential scope's date is not the timestamp's"));
+                return Err(Error::InvalidAuthorization(
+                    "the credential scope's date is not the timestamp's",
+                ));
             }
             let payload = if *unsigned_payload { tc3::UNSIGNED_PAYLOAD.as_bytes() } else { &http.body };
             let covered = |canonical_headers: &str| {
@@ -59,8 +61,7 @@ pub(crate) fn verify(
         }
         Scheme::Parameters { method, signed: parameters } => {
             let (verb, host, path) = (http.method.as_str(), &http.host, &http.path);
-            let expected =
-                parameter_signature::signature(*method, secret_key, verb, host, path, parameters);
+            let expected = parameter_signature::signature(*method, secret_key, verb, host, path, parameters);
             bool::from(expected.ct_eq(&signed.signature))
         }
     };

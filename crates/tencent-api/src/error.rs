@@ -54,7 +54,9 @@ pub(crate) enum Error {
         per_second: u32,
     },
     /// So many changing requests are remembered that no more can be told from repeated ones.
-    #[error("More than {limit} changing requests in ten minutes, which strict replay protection cannot remember.")]
+    #[error(
+        "More than {limit} changing requests in ten minutes, which strict replay protection cannot remember."
+    )]
     ReplayMemoryFull {
         /// How many are remembered for each account.
         limit: usize,
@@ -197,7 +199,12 @@ impl Error {
 
     /// The error for an identifier that does not parse.
     pub(crate) fn malformed_id(code: &'static str, path: &str, error: &ParseIdError) -> Self {
-        Self::MalformedId { code, path: path.to_owned(), text: shortened(&error.text), expected: error.expected }
+        Self::MalformedId {
+            code,
+            path: path.to_owned(),
+            text: shortened(&error.text),
+            expected: error.expected,
+        }
     }
 }
 

@@ -124,7 +124,8 @@ impl Shared {
             self.replay_memory.remember(account.uin, &signed.signature, now)?;
         }
 
-        let caller = Caller { account, secret_id: signed.secret_id, region, request_id: request_id.to_owned() };
+        let caller =
+            Caller { account, secret_id: signed.secret_id, region, request_id: request_id.to_owned() };
         let answer = self.perform(caller.clone(), command).await?;
         let rendered = (action.render)(Rendering { answer, caller: &caller, arguments: &arguments });
         if matches!(rendered, Err(Error::UnexpectedAnswer)) {

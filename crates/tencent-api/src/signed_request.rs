@@ -118,7 +118,9 @@ impl SignedRequest {
         };
         let required = |name: &str| value(name).ok_or_else(|| Error::MissingParameter(name.to_owned()));
         let Some(signature) = value("Signature") else {
-            return Err(Error::InvalidAuthorization("there is neither an Authorization header nor a Signature"));
+            return Err(Error::InvalidAuthorization(
+                "there is neither an Authorization header nor a Signature",
+            ));
         };
         if value("Token").is_some() {
             return Err(Error::TokenUnsupported);
@@ -126,7 +128,9 @@ impl SignedRequest {
         let method = match value("SignatureMethod").as_deref() {
             None | Some("HmacSHA1") => Method::HmacSha1,
             Some("HmacSHA256") => Method::HmacSha256,
-            Some(_) => return Err(Error::InvalidAuthorization("SignatureMethod is not HmacSHA1 or HmacSHA256")),
+            Some(_) => {
+                return Err(Error::InvalidAuthorization("SignatureMethod is not HmacSHA1 or HmacSHA256"));
+            }
         };
         required("Nonce")?;
         let (id, timestamp, action, version) =
@@ -186,7 +190,8 @@ impl<'a> Authorization<'a> {
                 return Err(Error::InvalidAuthorization("it has a field twice"));
             }
         }
-        let (Some(credential), Some(signed_headers), Some(signature)) = (credential, signed_headers, signature)
+        let (Some(credential), Some(signed_headers), Some(signature)) =
+            (credential, signed_headers, signature)
         else {
             return Err(Error::InvalidAuthorization("Credential, SignedHeaders or Signature is missing"));
         };
@@ -211,7 +216,10 @@ fn check_signed_headers(signed_headers: &str) -> Result<(), Error> {
 }
 
 fn secret_id(text: &str) -> Result<SecretId, Error> {
-    if text.is_empty() || text.len() > MAX_SECRET_ID_BYTES || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if text.is_empty()
+        || text.len() > MAX_SECRET_ID_BYTES
+        || !text.bytes().all(|byte| byte.is_ascii_graphic())
+    {
         return Err(Error::SecretIdNotFound);
     }
     Ok(SecretId::from_trusted(text))

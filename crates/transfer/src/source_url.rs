@@ -10,7 +10,7 @@ use url::{Host, Url};
 use crate::{Error, Result};
 
 /// The longest URL taken, in bytes. Presigned URLs with a session token are about 3 KiB long.
-pub const MAX_URL_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_URL_BYTES: usize = 8 * 1024;
 
 /// An absolute http or https URL without user name and password.
 ///

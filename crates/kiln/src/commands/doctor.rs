@@ -44,7 +44,11 @@ pub(super) async fn run(form: OutputForm) -> Result<ExitCode, Error> {
         }
     }
     if !Path::new("/dev/kvm").exists() {
-        row("/dev/kvm", "missing", "guests run on TCG, which is slower; turn virtualisation on in the firmware".to_owned());
+        row(
+            "/dev/kvm",
+            "missing",
+            "guests run on TCG, which is slower; turn virtualisation on in the firmware".to_owned(),
+        );
     }
     let columns = [("WHAT", "/What"), ("STATE", "/State"), ("", "/Advice")];
     output::listing(form, &json!({ "Findings": rows }), "Findings", &columns);

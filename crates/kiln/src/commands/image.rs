@@ -45,7 +45,8 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand
         }
         ImageCommand::ExportUrl { image, tcp } => {
             let transport = if tcp { "TCP" } else { "UNIX" };
-            let answer = client.kiln("OpenImageExport", &json!({ "ImageId": image, "Transport": transport })).await?;
+            let answer =
+                client.kiln("OpenImageExport", &json!({ "ImageId": image, "Transport": transport })).await?;
             match form {
                 OutputForm::Json => output::json(&answer),
                 OutputForm::Table => println!("{}", output::text(&answer["Url"])),
@@ -132,7 +133,13 @@ async fn copy(
 }
 
 /// Waits for an image that is being made, unless told not to, and prints it.
-async fn finish(client: &Client, region: &str, form: OutputForm, image: &Value, no_wait: bool) -> Result<(), Error> {
+async fn finish(
+    client: &Client,
+    region: &str,
+    form: OutputForm,
+    image: &Value,
+    no_wait: bool,
+) -> Result<(), Error> {
     let wanted = json!({ "ImageIds": [image] });
     if !no_wait {
         let tasks = client.kiln("DescribeTasks", &json!({ "Limit": PAGE })).await?;

@@ -27,7 +27,11 @@ const COLUMNS: &[(&str, &str)] = &[
 const PAGE: u64 = 100;
 const POLL: Duration = Duration::from_millis(500);
 
-pub(super) async fn run(client: &Client, form: OutputForm, command: InstanceCommand) -> Result<ExitCode, Error> {
+pub(super) async fn run(
+    client: &Client,
+    form: OutputForm,
+    command: InstanceCommand,
+) -> Result<ExitCode, Error> {
     match command {
         InstanceCommand::Run(run) => launch(client, form, run).await?,
         InstanceCommand::List => list(client, form).await?,
@@ -46,7 +50,9 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: InstanceComm
             client.cvm("TerminateInstances", &json!({ "InstanceIds": instances })).await?;
         }
         InstanceCommand::Console { instance, no_follow } => console(client, &instance, no_follow).await?,
-        InstanceCommand::Ssh { instance, user, arguments } => return ssh(client, &instance, &user, &arguments).await,
+        InstanceCommand::Ssh { instance, user, arguments } => {
+            return ssh(client, &instance, &user, &arguments).await;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -79,7 +85,8 @@ async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error
     let ids = launched["InstanceIdSet"].clone();
     loop {
         let answer = client.cvm("DescribeInstances", &json!({ "InstanceIds": ids, "Limit": PAGE })).await?;
-        let pending = answer["InstanceSet"].as_array().into_iter().flatten().any(|i| i["InstanceState"] == "PENDING");
+        let pending =
+            answer["InstanceSet"].as_array().into_iter().flatten().any(|i| i["InstanceState"] == "PENDING");
         if run.no_wait || !pending {
             output::listing(form, &answer, "InstanceSet", COLUMNS);
             return report_failures(&answer);
@@ -92,7 +99,9 @@ fn report_failures(answer: &Value) -> Result<(), Error> {
     let instances = answer["InstanceSet"].as_array().into_iter().flatten();
     let failed: Vec<_> = instances
         .filter(|instance| instance["InstanceState"] == "LAUNCH_FAILED")
-        .map(|i| format!("{}: {}", output::text(&i["InstanceId"]), output::text(&i["LatestOperationErrorMsg"])))
+        .map(|i| {
+            format!("{}: {}", output::text(&i["InstanceId"]), output::text(&i["LatestOperationErrorMsg"]))
+        })
         .collect();
     if failed.is_empty() { Ok(()) } else { Err(failed.join("\n").into()) }
 }
@@ -100,7 +109,8 @@ fn report_failures(answer: &Value) -> Result<(), Error> {
 async fn list(client: &Client, form: OutputForm) -> Result<(), Error> {
     let mut all: Vec<Value> = Vec::new();
     loop {
-        let mut answer = client.cvm("DescribeInstances", &json!({ "Offset": all.len(), "Limit": PAGE })).await?;
+        let mut answer =
+            client.cvm("DescribeInstances", &json!({ "Offset": all.len(), "Limit": PAGE })).await?;
         let page = answer["InstanceSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
         let total = answer["TotalCount"].as_u64().unwrap_or(0);
         let last = page.is_empty();
@@ -148,7 +158,9 @@ fn follow(mut socket: UnixStream) -> std::io::Result<()> {
 /// Becomes `ssh`, connected to the guest's forwarded port.
 async fn ssh(client: &Client, instance: &str, user: &str, arguments: &[String]) -> Result<ExitCode, Error> {
     let answer = client.kiln("DescribeInstanceConnection", &json!({ "InstanceId": instance })).await?;
-    let port = answer["SshPort"].as_u64().ok_or("the instance has no forwarded SSH port: its network is a bridge")?;
+    let port = answer["SshPort"]
+        .as_u64()
+        .ok_or("the instance has no forwarded SSH port: its network is a bridge")?;
     let error = std::process::Command::new("ssh")
         .args(["-p", &port.to_string(), "-l", user])
         // Every instance has host keys of its own, and ports are used again.

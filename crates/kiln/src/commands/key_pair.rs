@@ -9,7 +9,8 @@ use crate::output;
 pub(super) async fn run(client: &Client, form: OutputForm, command: KeyPairCommand) -> Result<(), Error> {
     match command {
         KeyPairCommand::Import { name, file } => {
-            let key = std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
+            let key =
+                std::fs::read_to_string(&file).map_err(|error| format!("{}: {error}", file.display()))?;
             let parameters = json!({ "KeyName": name, "PublicKey": key.trim(), "ProjectId": 0 });
             let answer = client.cvm("ImportKeyPair", &parameters).await?;
             match form {

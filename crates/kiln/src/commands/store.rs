@@ -55,7 +55,11 @@ async fn status(connection: &Connection) -> Result<ExitCode, Error> {
 async fn open_catalog(config: &ServiceConfig) -> Result<Catalog, Error> {
     let path = ServiceConfig::catalog_path(&config.data_dir);
     if !path.is_file() {
-        return Err(format!("{} holds no Kiln data. Name the server's data directory: --data-dir", config.data_dir.display()).into());
+        return Err(format!(
+            "{} holds no Kiln data. Name the server's data directory: --data-dir",
+            config.data_dir.display()
+        )
+        .into());
     }
     Ok(Catalog::open_sqlite(&path).await?)
 }
@@ -76,7 +80,7 @@ async fn check(form: OutputForm, config: &ServiceConfig, mode: CheckMode) -> Res
         .await?;
         bar.finish_and_clear();
         for problem in &report.problems {
-            eprintln!("{}: {problem}", region.id);
+            eprintln!("{}: {problem:?}", region.id);
         }
         problems += report.problems.len();
         rows.push(json!({

@@ -80,5 +80,6 @@ pub(super) async fn modify_limits(
 
 /// That an account which was looked up is there.
 pub(super) fn require_account(found: Option<Account>, uin: Uin) -> Result<Account, Refusal> {
-    found.ok_or_else(|| Refusal::not_found("InvalidAccountId.NotFound", format!("There is no account {uin}.")))
+    found
+        .ok_or_else(|| Refusal::not_found("InvalidAccountId.NotFound", format!("There is no account {uin}.")))
 }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use kiln_model::{Image, ImageId, ImageKind, ImageOrigin, ImageState, Instance, InstanceState, TaskKind, Timestamp};
+use kiln_model::{
+    Image, ImageId, ImageKind, ImageOrigin, ImageState, Instance, InstanceState, TaskKind, Timestamp,
+};
 use kiln_model::{LastOperation, OperationState};
 
 use super::commit_tasks;
@@ -48,7 +50,8 @@ pub(super) async fn perform(
     tx.hold_instance(&instance.id, &task).await?;
     tx.set_last_operation(&instance.id, &operation(caller)).await?;
     // What the image is of, the instance's own image says, even if that one is deleted by now.
-    let facts = tx.image(&instance.image).await?.map(|image| image.facts).ok_or_else(|| missing_facts(&instance))?;
+    let facts =
+        tx.image(&instance.image).await?.map(|image| image.facts).ok_or_else(|| missing_facts(&instance))?;
     let image = Image {
         id: id.clone(),
         region: caller.region.clone(),

@@ -97,7 +97,11 @@ fn apply(query: &mut ImageQuery, filter: &Filter) -> Result<bool, Refusal> {
     if filter.values.is_empty() || filter.values.len() > MAX_FILTER_VALUES {
         return Err(Refusal::invalid(
             "InvalidFilterValue.LimitExceeded",
-            format!("Filter {} has {} values; 1 to {MAX_FILTER_VALUES} are allowed.", filter.name, filter.values.len()),
+            format!(
+                "Filter {} has {} values; 1 to {MAX_FILTER_VALUES} are allowed.",
+                filter.name,
+                filter.values.len()
+            ),
         ));
     }
     match filter.name.as_str() {
@@ -110,7 +114,8 @@ fn apply(query: &mut ImageQuery, filter: &Filter) -> Result<bool, Refusal> {
             Ok(query.ids.as_ref().is_some_and(|ids| !ids.is_empty()))
         }
         "image-type" => {
-            let views: Vec<_> = filter.values.iter().map(|text| image_view(text)).collect::<Result<_, _>>()?;
+            let views: Vec<_> =
+                filter.values.iter().map(|text| image_view(text)).collect::<Result<_, _>>()?;
             query.views.retain(|view| views.contains(view));
             Ok(!query.views.is_empty())
         }
@@ -120,7 +125,9 @@ fn apply(query: &mut ImageQuery, filter: &Filter) -> Result<bool, Refusal> {
         name if name == "tag-key" || name == "tag-value" || name.starts_with("tag:") => Ok(false),
         other => Err(Refusal::invalid(
             "InvalidFilter",
-            format!("There is no filter {other:?}. Use image-id, image-type, image-name, platform, tag-key, tag-value or tag:KEY."),
+            format!(
+                "There is no filter {other:?}. Use image-id, image-type, image-name, platform, tag-key, tag-value or tag:KEY."
+            ),
         )),
     }
 }
@@ -142,7 +149,9 @@ fn image_view(text: &str) -> Result<ImageView, Refusal> {
         "MARKET_IMAGE" => Ok(ImageView::Market),
         other => Err(Refusal::invalid(
             "InvalidFilter",
-            format!("There is no image type {other:?}. Use PRIVATE_IMAGE, SHARED_IMAGE, PUBLIC_IMAGE or MARKET_IMAGE."),
+            format!(
+                "There is no image type {other:?}. Use PRIVATE_IMAGE, SHARED_IMAGE, PUBLIC_IMAGE or MARKET_IMAGE."
+            ),
         )),
     }
 }

@@ -6,7 +6,9 @@ use kiln_catalog::InstanceQuery;
 use kiln_model::{InstanceId, InstanceState, ZoneId};
 use kiln_qemu::layout;
 
-use crate::{Answer, Caller, DescribeInstances, Filter, InstanceConnection, Refusal, SeenInstance, Service, checks};
+use crate::{
+    Answer, Caller, DescribeInstances, Filter, InstanceConnection, Refusal, SeenInstance, Service, checks,
+};
 
 /// How much of a console's log an answer carries, in bytes.
 const CONSOLE_TAIL_BYTES: u64 = 64 << 10;

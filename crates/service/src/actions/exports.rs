@@ -34,7 +34,10 @@ pub(super) async fn open(
         )
     })?;
     let token = service.export_tokens.issue(&image.id).ok_or_else(|| {
-        Refusal::quota("LimitExceeded.Exports", "Too many exports are open at the moment. Try again in an hour.")
+        Refusal::quota(
+            "LimitExceeded.Exports",
+            "Too many exports are open at the moment. Try again in an hour.",
+        )
     })?;
     Ok(Answer::Export { url: format!("nbd://{address}/{token}") })
 }

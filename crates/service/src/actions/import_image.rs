@@ -34,7 +34,10 @@ pub(super) async fn perform(
     checks::image_description(&request.description, &limits)?;
     let platform = platform(&request.os_type)?;
     if let Err(error) = SourceUrl::parse(&request.url) {
-        return Err(Refusal::invalid("InvalidParameter.InvalidParameterUrlError", format!("ImageUrl: {error}")));
+        return Err(Refusal::invalid(
+            "InvalidParameter.InvalidParameterUrlError",
+            format!("ImageUrl: {error}"),
+        ));
     }
     let now = Timestamp::now();
     let mut tx = service.catalog.write().await?;

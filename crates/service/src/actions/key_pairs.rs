@@ -80,7 +80,11 @@ pub(super) async fn describe(
     Ok(Answer::KeyPairs(pairs))
 }
 
-pub(super) async fn delete(service: &Arc<Service>, caller: &Caller, ids: &[KeyPairId]) -> Result<Answer, Refusal> {
+pub(super) async fn delete(
+    service: &Arc<Service>,
+    caller: &Caller,
+    ids: &[KeyPairId],
+) -> Result<Answer, Refusal> {
     let mut tx = service.catalog.write().await?;
     for id in ids {
         if !tx.delete_key_pair(caller.account.uin, id).await? {

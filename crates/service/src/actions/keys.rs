@@ -18,14 +18,20 @@ fn subject(caller: &Caller, account: Option<Uin>) -> Result<Uin, Refusal> {
     }
 }
 
-pub(super) async fn create(service: &Arc<Service>, caller: &Caller, account: Option<Uin>) -> Result<Answer, Refusal> {
+pub(super) async fn create(
+    service: &Arc<Service>,
+    caller: &Caller,
+    account: Option<Uin>,
+) -> Result<Answer, Refusal> {
     let owner = subject(caller, account)?;
     let mut tx = service.catalog.write().await?;
     require_account(tx.account(owner).await?, owner)?;
     if tx.api_keys(owner).await?.len() >= MAX_KEYS {
         return Err(Refusal::quota(
             "LimitExceeded.ApiKeys",
-            format!("Account {owner} has {MAX_KEYS} keys, which is the limit. Delete one that is not needed."),
+            format!(
+                "Account {owner} has {MAX_KEYS} keys, which is the limit. Delete one that is not needed."
+            ),
         ));
     }
     let key = ApiKey::random(owner, Timestamp::now());
@@ -59,7 +65,11 @@ pub(super) async fn modify(
     Ok(Answer::Done)
 }
 
-pub(super) async fn delete(service: &Arc<Service>, caller: &Caller, secret_id: &SecretId) -> Result<Answer, Refusal> {
+pub(super) async fn delete(
+    service: &Arc<Service>,
+    caller: &Caller,
+    secret_id: &SecretId,
+) -> Result<Answer, Refusal> {
     let mut tx = service.catalog.write().await?;
     let key = managed_key(&mut tx, caller, secret_id).await?;
     keep_one_enabled(&mut tx, &key).await?;
@@ -70,9 +80,14 @@ pub(super) async fn delete(service: &Arc<Service>, caller: &Caller, secret_id: &
 
 async fn managed_key(tx: &mut Tx, caller: &Caller, secret_id: &SecretId) -> Result<ApiKey, Refusal> {
     let found = tx.api_key(secret_id).await?.map(|(key, _)| key);
-    found.filter(|key| key.uin == caller.account.uin || caller.account.role == Role::Operator).ok_or_else(|| {
-        Refusal::not_found("InvalidSecretId.NotFound", format!("There is no API key {secret_id} that you manage."))
-    })
+    found.filter(|key| key.uin == caller.account.uin || caller.account.role == Role::Operator).ok_or_else(
+        || {
+            Refusal::not_found(
+                "InvalidSecretId.NotFound",
+                format!("There is no API key {secret_id} that you manage."),
+            )
+        },
+    )
 }
 
 /// The last working key of the operator stays, or nobody could ever sign as the operator again.

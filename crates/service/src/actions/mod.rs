@@ -24,9 +24,15 @@ use kiln_model::{RegionId, Task, TaskId, TaskKind, TaskProgress, TaskState, Time
 use crate::{Answer, Caller, Command, Refusal, Service};
 
 /// Carries out a command.
-pub(crate) async fn perform(service: &Arc<Service>, caller: &Caller, command: Command) -> Result<Answer, Refusal> {
+pub(crate) async fn perform(
+    service: &Arc<Service>,
+    caller: &Caller,
+    command: Command,
+) -> Result<Answer, Refusal> {
     match command {
-        Command::DescribeRegions | Command::DescribeZones => Ok(Answer::Regions(service.config.regions.clone())),
+        Command::DescribeRegions | Command::DescribeZones => {
+            Ok(Answer::Regions(service.config.regions.clone()))
+        }
         Command::GetCallerIdentity => Ok(Answer::Identity(caller.account.clone())),
         Command::ImportImage(request) => import_image::perform(service, caller, request).await,
         Command::CreateImage(request) => create_image::perform(service, caller, request).await,
@@ -35,7 +41,9 @@ pub(crate) async fn perform(service: &Arc<Service>, caller: &Caller, command: Co
         Command::DescribeImageQuota => describe_images::quota(service, caller).await,
         Command::ModifyImageAttribute(request) => modify_image::perform(service, caller, request).await,
         Command::ModifyImageSharePermission(request) => share_image::perform(service, caller, request).await,
-        Command::DescribeImageSharePermission { image } => share_image::describe(service, caller, &image).await,
+        Command::DescribeImageSharePermission { image } => {
+            share_image::describe(service, caller, &image).await
+        }
         Command::DeleteImages(request) => delete_images::perform(service, caller, request).await,
         Command::RunInstances(request) => run_instances::perform(service, caller, request).await,
         Command::DescribeInstances(request) => describe_instances::perform(service, caller, request).await,
@@ -43,14 +51,18 @@ pub(crate) async fn perform(service: &Arc<Service>, caller: &Caller, command: Co
             describe_instances::connection(service, caller, &instance).await
         }
         Command::StartInstances { instances } => power_instances::start(service, caller, &instances).await,
-        Command::StopInstances { instances, stop } => power_instances::stop(service, caller, &instances, stop).await,
+        Command::StopInstances { instances, stop } => {
+            power_instances::stop(service, caller, &instances, stop).await
+        }
         Command::RebootInstances { instances, stop } => {
             power_instances::reboot(service, caller, &instances, stop).await
         }
         Command::TerminateInstances { instances, dry_run } => {
             power_instances::terminate(service, caller, &instances, dry_run).await
         }
-        Command::ImportKeyPair { name, public_key } => key_pairs::import(service, caller, name, public_key).await,
+        Command::ImportKeyPair { name, public_key } => {
+            key_pairs::import(service, caller, name, public_key).await
+        }
         Command::DescribeKeyPairs { key_pairs } => key_pairs::describe(service, caller, &key_pairs).await,
         Command::DeleteKeyPairs { key_pairs } => key_pairs::delete(service, caller, &key_pairs).await,
         Command::CreateAccount { nickname, may_import } => {
@@ -65,11 +77,15 @@ pub(crate) async fn perform(service: &Arc<Service>, caller: &Caller, command: Co
         }
         Command::CreateApiKey { account } => keys::create(service, caller, account).await,
         Command::DescribeApiKeys { account } => keys::describe(service, caller, account).await,
-        Command::ModifyApiKey { secret_id, enabled } => keys::modify(service, caller, &secret_id, enabled).await,
+        Command::ModifyApiKey { secret_id, enabled } => {
+            keys::modify(service, caller, &secret_id, enabled).await
+        }
         Command::DeleteApiKey { secret_id } => keys::delete(service, caller, &secret_id).await,
         Command::DescribeTasks(request) => tasks::describe(service, caller, request).await,
         Command::CancelTask { task } => tasks::cancel(service, caller, &task).await,
-        Command::OpenImageExport { image, transport } => exports::open(service, caller, &image, transport).await,
+        Command::OpenImageExport { image, transport } => {
+            exports::open(service, caller, &image, transport).await
+        }
         Command::DescribeStores => exports::stores(service, caller).await,
     }
 }
@@ -99,7 +115,9 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::CreateImage(request) => ("CreateImage", request.name.clone()),
         Command::SyncImages(request) => ("SyncImages", list(&request.images)),
         Command::ModifyImageAttribute(request) => ("ModifyImageAttribute", request.image.to_string()),
-        Command::ModifyImageSharePermission(request) => ("ModifyImageSharePermission", request.image.to_string()),
+        Command::ModifyImageSharePermission(request) => {
+            ("ModifyImageSharePermission", request.image.to_string())
+        }
         Command::DeleteImages(request) => ("DeleteImages", list(&request.images)),
         Command::RunInstances(request) => ("RunInstances", request.image.to_string()),
         Command::StartInstances { instances } => ("StartInstances", list(instances)),
@@ -111,7 +129,9 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::CreateAccount { nickname, .. } => ("CreateAccount", nickname.clone()),
         Command::ModifyImportPermission { account, .. } => ("ModifyImportPermission", account.to_string()),
         Command::ModifyAccountLimits { account, .. } => ("ModifyAccountLimits", account.to_string()),
-        Command::CreateApiKey { account } => ("CreateApiKey", account.map(|uin| uin.to_string()).unwrap_or_default()),
+        Command::CreateApiKey { account } => {
+            ("CreateApiKey", account.map(|uin| uin.to_string()).unwrap_or_default())
+        }
         Command::ModifyApiKey { secret_id, .. } => ("ModifyApiKey", secret_id.to_string()),
         Command::DeleteApiKey { secret_id } => ("DeleteApiKey", secret_id.to_string()),
         Command::CancelTask { task } => ("CancelTask", task.to_string()),

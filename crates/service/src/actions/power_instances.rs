@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use kiln_model::{
-    Instance, InstanceEvent, InstanceId, InstanceState, LastOperation, OperationState, StopMode, TaskKind, Timestamp,
+    Instance, InstanceEvent, InstanceId, InstanceState, LastOperation, OperationState, StopMode, TaskKind,
+    Timestamp,
 };
 
 use super::commit_tasks;
@@ -60,7 +61,8 @@ pub(super) async fn reboot(
         event: InstanceEvent::RebootRequested,
         dry_run: false,
     };
-    perform(service, caller, instances, operation, |instance| TaskKind::RebootInstance { instance, stop }).await
+    perform(service, caller, instances, operation, |instance| TaskKind::RebootInstance { instance, stop })
+        .await
 }
 
 pub(super) async fn terminate(
@@ -86,7 +88,10 @@ async fn perform(
     kind: impl Fn(InstanceId) -> TaskKind,
 ) -> Result<Answer, Refusal> {
     if ids.is_empty() {
-        return Err(Refusal::invalid("MissingParameter", "InstanceIds is empty. Name at least one instance."));
+        return Err(Refusal::invalid(
+            "MissingParameter",
+            "InstanceIds is empty. Name at least one instance.",
+        ));
     }
     if ids.len() > MAX_IDS {
         return Err(Refusal::invalid(

@@ -28,11 +28,9 @@ pub(super) async fn perform(
     let limits = service.limits_of(caller.account.uin).await?;
     let instance_type = instance_type(service, request.instance_type.as_deref())?;
     let zone = zone(service, caller, &request)?;
-    service
-        .machines
-        .qemu()
-        .await
-        .map_err(|error| Refusal::new(crate::RefusalKind::Unavailable, "ResourceUnavailable.Qemu", format!("{error}.")))?;
+    service.machines.qemu().await.map_err(|error| {
+        Refusal::new(crate::RefusalKind::Unavailable, "ResourceUnavailable.Qemu", format!("{error}."))
+    })?;
     let mut tx = service.catalog.write().await?;
     if let Some(launched) = launched_before(&mut tx, caller, &request).await? {
         return Ok(Answer::Launched(launched));
@@ -47,9 +45,10 @@ pub(super) async fn perform(
     }
     let mut launched = Vec::with_capacity(request.count as usize);
     for number in 1..=request.count {
-        let instance = Launch { caller, request: &request, image: &image, zone, instance_type, system_disk_bytes }
-            .instance(&mut tx, number)
-            .await?;
+        let instance =
+            Launch { caller, request: &request, image: &image, zone, instance_type, system_disk_bytes }
+                .instance(&mut tx, number)
+                .await?;
         launched.push(instance);
     }
     remember(&mut tx, caller, &request, &launched).await?;
@@ -106,7 +105,9 @@ fn check_hostname(hostname: &str) -> Result<(), Refusal> {
     }
     Err(Refusal::invalid(
         "InvalidHostName.Malformed",
-        format!("HostName {hostname:?} must be 2 to 60 letters, digits, hyphens and dots, without hyphens at a label's ends."),
+        format!(
+            "HostName {hostname:?} must be 2 to 60 letters, digits, hyphens and dots, without hyphens at a label's ends."
+        ),
     ))
 }
 
@@ -141,8 +142,9 @@ fn instance_type<'a>(service: &'a Service, asked: Option<&str>) -> Result<&'a In
 }
 
 fn zone<'a>(service: &'a Service, caller: &Caller, request: &RunInstances) -> Result<&'a Zone, Refusal> {
-    let region: &Region =
-        service.region(&caller.region).ok_or_else(|| Refusal::internal(format!("region {}", caller.region)))?;
+    let region: &Region = service
+        .region(&caller.region)
+        .ok_or_else(|| Refusal::internal(format!("region {}", caller.region)))?;
     let asked = request.zone.as_ref();
     region.zones.iter().find(|zone| asked.is_none_or(|asked| zone.id == *asked)).ok_or_else(|| {
         let names: Vec<_> = region.zones.iter().map(|zone| zone.id.as_str()).collect();
@@ -250,7 +252,10 @@ struct Launch<'a> {
 impl Launch<'_> {
     /// Records an instance and the task that launches it.
     async fn instance(&self, tx: &mut Tx, number: u32) -> Result<InstanceId, Refusal> {
-        let disk = self.image.system_disk().ok_or_else(|| Refusal::internal(format!("image {} has no disk", self.image.id)))?;
+        let disk = self
+            .image
+            .system_disk()
+            .ok_or_else(|| Refusal::internal(format!("image {} has no disk", self.image.id)))?;
         let id = InstanceId::random();
         let kind = TaskKind::LaunchInstance { instance: id.clone() };
         let task = super::enqueue(tx, self.caller, &self.caller.region, kind).await?;

@@ -29,7 +29,11 @@ pub(super) async fn perform(
     Ok(Answer::Done)
 }
 
-pub(super) async fn describe(service: &Arc<Service>, caller: &Caller, image: &ImageId) -> Result<Answer, Refusal> {
+pub(super) async fn describe(
+    service: &Arc<Service>,
+    caller: &Caller,
+    image: &ImageId,
+) -> Result<Answer, Refusal> {
     let mut tx = service.catalog.read().await?;
     let image = checks::own_image(&mut tx, caller, image).await?;
     Ok(Answer::Shares(tx.shares_of(&image.id).await?))

@@ -32,7 +32,9 @@ pub(super) async fn perform(
         ImageView::Shared => {
             return Err(Refusal::denied(
                 "UnauthorizedOperation.ImageNotBelongToAccount",
-                format!("Image {id} is shared with you; a shared image cannot be copied. Ask its owner to copy it."),
+                format!(
+                    "Image {id} is shared with you; a shared image cannot be copied. Ask its owner to copy it."
+                ),
             ));
         }
         ImageView::Public | ImageView::Market => {
@@ -45,7 +47,9 @@ pub(super) async fn perform(
     checks::image_is_normal(&source)?;
     let mut copies = Vec::with_capacity(request.destinations.len());
     for destination in &request.destinations {
-        copies.push(accept_copy(&mut tx, caller, &source, destination, request.name.as_deref(), &limits).await?);
+        copies.push(
+            accept_copy(&mut tx, caller, &source, destination, request.name.as_deref(), &limits).await?,
+        );
     }
     if request.dry_run {
         return Ok(Answer::DryRunPassed);
@@ -56,7 +60,10 @@ pub(super) async fn perform(
 
 fn check_destinations(service: &Service, caller: &Caller, destinations: &[RegionId]) -> Result<(), Refusal> {
     if destinations.is_empty() {
-        return Err(Refusal::invalid("MissingParameter", "DestinationRegions is empty. Name at least one region."));
+        return Err(Refusal::invalid(
+            "MissingParameter",
+            "DestinationRegions is empty. Name at least one region.",
+        ));
     }
     let mut seen = HashSet::new();
     let unavailable = |region: &RegionId| {

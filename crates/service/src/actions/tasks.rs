@@ -35,7 +35,10 @@ pub(super) async fn describe(
 pub(super) async fn cancel(service: &Arc<Service>, caller: &Caller, id: &TaskId) -> Result<Answer, Refusal> {
     let mut tx = service.catalog.write().await?;
     let task = seen_task(tx.task(id).await?, caller, id)?;
-    if !matches!(task.kind, TaskKind::ImportImage { .. } | TaskKind::CreateImage { .. } | TaskKind::CopyImage { .. }) {
+    if !matches!(
+        task.kind,
+        TaskKind::ImportImage { .. } | TaskKind::CreateImage { .. } | TaskKind::CopyImage { .. }
+    ) {
         return Err(Refusal::conflict(
             "UnsupportedOperation.TaskNotCancellable",
             format!("Task {id} works on an instance; only tasks that make an image can be cancelled."),

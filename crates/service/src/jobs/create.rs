@@ -71,7 +71,11 @@ fn create_overlay(path: &Path, size_bytes: u64) -> Result<(), JobError> {
     qcow2::create_overlay(&file, size_bytes).map_err(JobError::internal)
 }
 
-async fn store_overlay(context: &JobContext, instance: &Instance, overlay: PathBuf) -> Result<Stored, JobError> {
+async fn store_overlay(
+    context: &JobContext,
+    instance: &Instance,
+    overlay: PathBuf,
+) -> Result<Stored, JobError> {
     let store = context.store()?;
     let base = store.open_disk(&instance.base_manifest).await?;
     context
@@ -88,7 +92,9 @@ fn open_overlay(path: &Path) -> Result<qcow2::Overlay, JobError> {
     qcow2::Overlay::open(Arc::new(file), &Limits::default()).map_err(|error| {
         JobError::failed(
             "FailedOperation.SystemDiskUnreadable",
-            format!("The instance's system disk could not be read: {error}. Stop the instance, then ask again."),
+            format!(
+                "The instance's system disk could not be read: {error}. Stop the instance, then ask again."
+            ),
         )
     })
 }

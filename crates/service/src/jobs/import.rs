@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use kiln_block::{BlockDevice, FileDevice};
 use kiln_disk_format::OpenedImage;
+use kiln_guest::Finding;
 use kiln_model::{Image, ImageId};
 use kiln_transfer::{FetchOptions, SourceUrl};
 
@@ -39,7 +40,9 @@ async fn import(context: &JobContext, image: &Image, url: &str, file: &Path) -> 
     let disk = tokio::task::spawn_blocking(move || check(&path, limits.system_disk_bytes)).await??;
     context.progress.begin("store", disk.size_bytes());
     let store = context.store()?;
-    let stored = context.store_disk(&store, move |target| Ok(kiln_chunk_store::ingest(target, disk.as_ref())?)).await?;
+    let stored = context
+        .store_disk(&store, move |target| Ok(kiln_chunk_store::ingest(target, disk.as_ref())?))
+        .await?;
     publish(context, &image.id, &image.facts, &stored).await
 }
 
@@ -58,7 +61,10 @@ async fn fetch(context: &JobContext, url: &str, file: &Path, max_bytes: u64) -> 
 }
 
 fn fetch_failure(error: &kiln_transfer::Error) -> JobError {
-    JobError::failed("FailedOperation.ImportSourceUnreadable", format!("The image file could not be fetched: {error}"))
+    JobError::failed(
+        "FailedOperation.ImportSourceUnreadable",
+        format!("The image file could not be fetched: {error}"),
+    )
 }
 
 /// Sees that the file is a disk image that is safe to read, and that its disk can start a machine.
@@ -67,5 +73,17 @@ fn check(file: &Path, max_size_bytes: u64) -> Result<Arc<dyn BlockDevice>, JobEr
     let limits = kiln_disk_format::Limits { max_virtual_size_bytes: max_size_bytes, ..Default::default() };
     let opened: OpenedImage = kiln_disk_format::open(Arc::new(device), &limits)
         .map_err(|error| JobError::failed("InvalidParameterValue.ImageFormat", error.to_string()))?;
-    Ok(opened.device)
+    let report = kiln_guest::inspect(opened.device.as_ref())
+        .map_err(|error| JobError::failed("InvalidParameterValue.ImageUnreadable", error.to_string()))?;
+    let problems = report.system_disk_problems();
+    if problems.is_empty() {
+        return Ok(opened.device);
+    }
+    Err(JobError::failed("InvalidParameterValue.NotASystemDisk", sentences(&problems)))
+}
+
+/// All findings in one text: what was found, and how to mend it.
+fn sentences(findings: &[Finding]) -> String {
+    let texts: Vec<_> = findings.iter().map(|finding| format!("{} {}", finding.found, finding.fix)).collect();
+    texts.join(" ")
 }

@@ -76,15 +76,13 @@ async fn seed(context: &JobContext, instance: &Instance) -> Result<Seed, JobErro
             keys.push(pair.public_key);
         }
     }
-    let user_data = settings.user_data_base64.as_deref().map(kiln_qemu::seed::decode_user_data).transpose()?;
+    let user_data =
+        settings.user_data_base64.as_deref().map(kiln_qemu::seed::decode_user_data).transpose()?;
     Ok(Seed {
         instance_id: instance.id.to_string(),
         hostname: settings.hostname.clone(),
         ssh_authorized_keys: keys,
-        password: settings
-            .password
-            .clone()
-            .map(|secret| Password { user: DEFAULT_USER.to_owned(), secret }),
+        password: settings.password.clone().map(|secret| Password { user: DEFAULT_USER.to_owned(), secret }),
         user_data,
         network: SeedNetwork {
             mac: mac_address(instance.ordinal),

@@ -76,7 +76,9 @@ impl From<kiln_chunk_store::Error> for JobError {
             ),
             E::Source(source) => Self::failed(
                 "FailedOperation.SourceUnreadable",
-                format!("The disk could not be read to its end: {source}. Repair or replace it, then ask again."),
+                format!(
+                    "The disk could not be read to its end: {source}. Repair or replace it, then ask again."
+                ),
             ),
             other => Self::internal(other),
         }
@@ -144,18 +146,29 @@ impl JobContext {
         store: &RegionStore,
         work: impl FnOnce(&Target<'_>) -> Result<T, JobError> + Send + 'static,
     ) -> Result<T, JobError> {
-        let ScopeIndexes { own, public } = store.scope_indexes(&self.service.catalog, self.task.owner).await?;
+        let ScopeIndexes { own, public } =
+            store.scope_indexes(&self.service.catalog, self.task.owner).await?;
         let (ledger, objects) = (self.ledger(), Arc::clone(&store.objects));
         let (progress, cancel) = (Arc::clone(&self.progress), self.cancel.clone());
         let report = move |amounts: Amounts| {
             progress.set(amounts.processed_bytes, amounts.total_bytes);
-            if cancel.is_cancelled() { std::ops::ControlFlow::Break(()) } else { std::ops::ControlFlow::Continue(()) }
+            if cancel.is_cancelled() {
+                std::ops::ControlFlow::Break(())
+            } else {
+                std::ops::ControlFlow::Continue(())
+            }
         };
         let stored = tokio::task::spawn_blocking(move || {
             let also_search: [&ChunkIndex; 1] = [&public];
             let ledger: &dyn Ledger = &ledger;
-            let target =
-                Target { store: objects, ledger, index: &own, also_search: &also_search, progress: &report, threads: 0 };
+            let target = Target {
+                store: objects,
+                ledger,
+                index: &own,
+                also_search: &also_search,
+                progress: &report,
+                threads: 0,
+            };
             work(&target)
         });
         stored.await?

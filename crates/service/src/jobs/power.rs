@@ -1,7 +1,10 @@
 //! Switching instances on and off, and restarting them.
 
 use kiln_catalog::Tx;
-use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, OperationState, StopMode, TaskEvent, TaskId, Timestamp};
+use kiln_model::{
+    Instance, InstanceEvent, InstanceId, InstanceState, OperationState, StopMode, TaskEvent, TaskId,
+    Timestamp,
+};
 
 use super::{JobContext, JobError};
 use crate::machines::free_port;
@@ -60,7 +63,11 @@ pub(super) async fn power_on(context: &JobContext, instance: &Instance) -> Resul
 }
 
 /// Switches the machine off. Where none runs, that is so already.
-pub(super) async fn switch_off(context: &JobContext, instance: &Instance, mode: StopMode) -> Result<(), JobError> {
+pub(super) async fn switch_off(
+    context: &JobContext,
+    instance: &Instance,
+    mode: StopMode,
+) -> Result<(), JobError> {
     let machines = &context.service.machines;
     let Some(machine) = machines.get(&instance.id) else { return Ok(()) };
     let grace = context.service.config.instances.power_off_grace;

@@ -32,7 +32,8 @@ const INSTANCE_KINDS: &[&str] =
 
 /// Starts both lanes; they end when the service shuts down.
 pub(crate) fn spawn_workers(service: &Arc<Service>) {
-    let lanes = [(IMAGE_KINDS, service.config.image_workers), (INSTANCE_KINDS, service.config.instance_workers)];
+    let lanes =
+        [(IMAGE_KINDS, service.config.image_workers), (INSTANCE_KINDS, service.config.instance_workers)];
     for (kinds, size) in lanes {
         service.background.spawn(lane(Arc::clone(service), kinds, Arc::new(Semaphore::new(size))));
     }
@@ -78,8 +79,12 @@ async fn claim(service: &Service, kinds: &[&str]) -> kiln_catalog::Result<Option
 
 async fn work_on(service: Arc<Service>, task: Task) {
     let cancel = service.shutdown.child_token();
-    let context =
-        JobContext { service, task: Arc::new(task), cancel: cancel.clone(), progress: Arc::new(ProgressMeter::new()) };
+    let context = JobContext {
+        service,
+        task: Arc::new(task),
+        cancel: cancel.clone(),
+        progress: Arc::new(ProgressMeter::new()),
+    };
     let finished = CancellationToken::new();
     let keeper = tokio::spawn(keep_lease(context.clone(), finished.clone()));
     let outcome = if context.task.attempts > MAX_ATTEMPTS {
@@ -171,7 +176,10 @@ async fn end_without_result(context: &JobContext, error: JobError) {
 
 /// Why a task that its owner stopped has no result.
 pub(crate) fn cancelled() -> Failure {
-    Failure { code: "FailedOperation.TaskCancelled".into(), message: "The task was cancelled by its owner.".into() }
+    Failure {
+        code: "FailedOperation.TaskCancelled".into(),
+        message: "The task was cancelled by its owner.".into(),
+    }
 }
 
 fn internal() -> Failure {

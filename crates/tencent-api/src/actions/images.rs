@@ -32,7 +32,10 @@ pub(super) const IMPORT: &[Parameter] = &[
     only("LicenseType", Kind::Text, &["TencentCloud"], "licences of one's own are not kept apart"),
     optional("BootMode", Kind::Text),
     refused("ImageFamily", NO_FAMILIES),
-    refused("ImportImageDataDiskList", "an image has a system disk only; import data disks as images of their own"),
+    refused(
+        "ImportImageDataDiskList",
+        "an image has a system disk only; import data disks as images of their own",
+    ),
 ];
 
 pub(super) fn import(arguments: &Arguments) -> Result<Command, Error> {

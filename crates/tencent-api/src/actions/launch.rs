@@ -73,7 +73,12 @@ const ENHANCED: &[Parameter] = &[
 ];
 
 pub(super) const RUN: &[Parameter] = &[
-    only("InstanceChargeType", Kind::Text, &["POSTPAID_BY_HOUR"], "nothing is charged in advance, and nothing is spot"),
+    only(
+        "InstanceChargeType",
+        Kind::Text,
+        &["POSTPAID_BY_HOUR"],
+        "nothing is charged in advance, and nothing is spot",
+    ),
     refused("InstanceChargePrepaid", "nothing is charged in advance; leave it out"),
     optional("Placement", Kind::Object(PLACEMENT)),
     optional("InstanceType", Kind::Text),

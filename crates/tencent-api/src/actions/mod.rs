@@ -126,14 +126,20 @@ pub(crate) static ACTIONS: &[Action] = {
 /// # Errors
 /// No such service, version or action. A host such as `127.0.0.1` names no service: with the older signatures, which
 /// have no credential scope, version and name decide then.
-pub(crate) fn find(service: &str, service_is_signed: bool, version: &str, name: &str) -> Result<&'static Action, Error> {
+pub(crate) fn find(
+    service: &str,
+    service_is_signed: bool,
+    version: &str,
+    name: &str,
+) -> Result<&'static Action, Error> {
     let Some(addressed) = SERVICES.iter().find(|known| known.service == service) else {
         let mut actions = ACTIONS.iter();
         return match actions.find(|action| action.of.version == version && action.name == name) {
             Some(action) if !service_is_signed => Ok(action),
-            None if !service_is_signed => {
-                Err(Error::InvalidAction { service: "that was addressed".to_owned(), action: shortened(name) })
-            }
+            None if !service_is_signed => Err(Error::InvalidAction {
+                service: "that was addressed".to_owned(),
+                action: shortened(name),
+            }),
             _ => Err(Error::NoSuchProduct(shortened(service))),
         };
     };

@@ -99,8 +99,9 @@ impl Arguments {
     }
 
     fn narrow(&self, name: &str, number: u64) -> Result<u32, Error> {
-        u32::try_from(number)
-            .map_err(|_| self.invalid(name, format!("{number} is too large, at most {} is possible", u32::MAX)))
+        u32::try_from(number).map_err(|_| {
+            self.invalid(name, format!("{number} is too large, at most {} is possible", u32::MAX))
+        })
     }
 
     /// True where it is there and true.
@@ -138,7 +139,8 @@ impl Arguments {
         T: FromStr<Err = ParseIdError>,
     {
         let text = self.text(name);
-        let parsed = text.map(|text| text.parse().map_err(|e| Error::malformed_id(code, &self.path_of(name), &e)));
+        let parsed =
+            text.map(|text| text.parse().map_err(|e| Error::malformed_id(code, &self.path_of(name), &e)));
         parsed.transpose()
     }
 

@@ -24,7 +24,9 @@ pub(crate) fn identity(rendering: Rendering<'_>) -> Result<Object, Error> {
 
 /// A new account and its first key.
 pub(crate) fn created(rendering: Rendering<'_>) -> Result<Object, Error> {
-    let Answer::AccountCreated { account, key } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    let Answer::AccountCreated { account, key } = rendering.answer else {
+        return Err(Error::UnexpectedAnswer);
+    };
     members(json!({
         "Uin": account.uin.to_string(),
         "AppId": account.app_id,

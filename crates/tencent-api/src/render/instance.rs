@@ -17,14 +17,18 @@ const SSH_PORT: u16 = 22;
 
 /// A list of instances.
 pub(crate) fn list(rendering: Rendering<'_>) -> Result<Object, Error> {
-    let Answer::Instances { instances, total } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    let Answer::Instances { instances, total } = rendering.answer else {
+        return Err(Error::UnexpectedAnswer);
+    };
     let instances: Vec<Value> = instances.iter().map(instance).collect();
     members(json!({"TotalCount": total, "InstanceSet": instances}))
 }
 
 /// A list of instances by state only.
 pub(crate) fn states(rendering: Rendering<'_>) -> Result<Object, Error> {
-    let Answer::Instances { instances, total } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    let Answer::Instances { instances, total } = rendering.answer else {
+        return Err(Error::UnexpectedAnswer);
+    };
     let states: Vec<Value> = instances
         .iter()
         .map(|seen| json!({"InstanceId": seen.instance.id, "InstanceState": state_name(seen.instance.state)}))
