@@ -49,7 +49,7 @@ missing_of() {
 }
 
 # Whether the archive offers package $1 in version $2. Not `grep -q`: apt-cache would die of a closed pipe.
-offered() { apt-cache madison "$1" | awk -v v="$2" '$3 == v && $4 ~ /:/ { found = 1 } END { exit !found }'; }
+offered() { apt-cache madison "$1" | awk -v v="$2" '$3 == v && $5 ~ /:/ { found = 1 } END { exit !found }'; }
 
 # QEMU's packages depend on each other in one exact version. Where an installed one is newer than what the archive
 # has (a backport), an ordinary installation of its sibling fails or removes it; so all of them are asked for in the

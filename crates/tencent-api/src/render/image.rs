@@ -1,7 +1,7 @@
 //! Images, their shares, quota and exports.
 
-use kiln_model::{Architecture, Image, ImageDisk, ImageKind, ImageOrigin, ImageState};
-use kiln_service::{Answer, ImageView, SeenImage, disk_usage_name};
+use kiln_model::{Architecture, DiskUsage, Image, ImageDisk, ImageKind, ImageOrigin, ImageState};
+use kiln_service::{Answer, ImageView, SeenImage};
 use serde_json::{Value, json};
 
 use super::{gib, members};
@@ -58,7 +58,11 @@ fn image(seen: &SeenImage) -> Value {
 }
 
 fn snapshot(disk: &ImageDisk) -> Value {
-    json!({"SnapshotId": disk.snapshot, "DiskUsage": disk_usage_name(disk.usage), "DiskSize": gib(disk.size_bytes)})
+    let usage = match disk.usage {
+        DiskUsage::System => "SYSTEM_DISK",
+        DiskUsage::Data => "DATA_DISK",
+    };
+    json!({"SnapshotId": disk.snapshot, "DiskUsage": usage, "DiskSize": gib(disk.size_bytes)})
 }
 
 fn state_name(state: ImageState) -> &'static str {
