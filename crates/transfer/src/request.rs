@@ -115,7 +115,7 @@ impl Requester {
         }
         // rustls reports what it refuses as invalid data, and a server that hangs up as an unexpected end.
         let tls = cause::<io::Error>(error).is_some_and(|error| {
-            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+            matches!(wrapped(error).kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
         });
         if tls { Error::Tls { host, reason } } else { Error::Unreachable { host, reason } }
     }
@@ -162,6 +162,15 @@ fn host(source: &SourceUrl) -> String {
 /// The first error of type `T` in a chain of causes.
 fn cause<'a, T: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a T> {
     chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// The system error inside one or more others. A chain of causes steps over it: an `io::Error` made of another
+/// answers with the other's cause instead of the other.
+fn wrapped(mut error: &io::Error) -> &io::Error {
+    while let Some(inner) = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>()) {
+        error = inner;
+    }
+    error
 }
 
 /// The last of a chain of causes, in words: the outer ones repeat the URL.

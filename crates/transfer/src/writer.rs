@@ -173,3 +173,24 @@ pub(crate) fn digest_file(file: &File, size_bytes: u64) -> io::Result<[u8; 32]> 
     }
     Ok(digest.finalize().into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::OpenOptions;
+
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told() {
+        // Every write to this device fails for want of space.
+        let full = OpenOptions::new().write(true).open("/dev/full").expect("the device exists");
+        let (queue, mut messages) = mpsc::channel(QUEUE_BATCHES);
+        let (positions, _due) = std_mpsc::sync_channel(0);
+        queue.try_send(Message::Data(vec![Bytes::from(vec![7; 3 << 20])])).expect("room");
+        drop(queue);
+        let mut writer = SparseWriter::new(&full, 0);
+        let error = write_messages(&mut writer, None, &mut messages, &positions).expect_err("no space");
+        let told = Error::file(Path::new("disk"), error);
+        assert!(matches!(told, Error::DiskFull { .. }), "{told:?}");
+    }
+}
