@@ -39,7 +39,8 @@ pub(crate) struct Machines {
     running: Mutex<HashMap<InstanceId, Machine>>,
     bases: Mutex<HashMap<InstanceId, CancellationToken>>,
     qemu: OnceCell<Qemu>,
-    detection: Mutex<Option<Detection>>,
+    /// Held while a guest is tried, so that the first launches of a server do not all try one at once.
+    detection: tokio::sync::Mutex<Option<Detection>>,
 }
 
 /// The address that an instance has on its own network.
@@ -62,7 +63,7 @@ impl Machines {
             running: Mutex::default(),
             bases: Mutex::default(),
             qemu: OnceCell::new(),
-            detection: Mutex::default(),
+            detection: tokio::sync::Mutex::default(),
         }
     }
 
@@ -86,16 +87,14 @@ impl Machines {
 
     /// How guests are executed, tried once.
     async fn accelerator(&self) -> Result<Accelerator, JobError> {
-        let known = self.detection.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(detection) = known {
+        let mut known = self.detection.lock().await;
+        if let Some(detection) = known.as_ref() {
             return Ok(detection.accelerator);
         }
         let qemu = self.qemu().await?;
         let detection = kiln_qemu::detect(self.config.accelerator, qemu, self.identity(0), &self.dir).await?;
         tracing::info!(accelerator = ?detection.accelerator, reason = %detection.reason, "accelerator chosen");
-        let accelerator = detection.accelerator;
-        *self.detection.lock().unwrap_or_else(PoisonError::into_inner) = Some(detection);
-        Ok(accelerator)
+        Ok(known.insert(detection).accelerator)
     }
 
     /// Whom an instance's QEMU runs as: where the service is root, a user that nothing else has.
@@ -183,7 +182,7 @@ impl Machines {
         let accelerator = self.accelerator().await?;
         let launched = match Machine::launch(qemu, &self.machine_config(instance, accelerator)).await {
             Err(kiln_qemu::Error::StartFailed { reason }) if self.may_fall_back(accelerator) => {
-                self.fall_back(&reason);
+                self.fall_back(&reason).await;
                 Machine::launch(qemu, &self.machine_config(instance, Accelerator::Tcg)).await
             }
             launched => launched,
@@ -207,10 +206,10 @@ impl Machines {
         accelerator == Accelerator::Kvm && matches!(self.config.accelerator, AcceleratorChoice::Auto)
     }
 
-    fn fall_back(&self, reason: &str) {
+    async fn fall_back(&self, reason: &str) {
         tracing::warn!(%reason, "a guest did not start on KVM; guests run on TCG from now on");
         let detection = Detection { accelerator: Accelerator::Tcg, reason: reason.to_owned() };
-        *self.detection.lock().unwrap_or_else(PoisonError::into_inner) = Some(detection);
+        *self.detection.lock().await = Some(detection);
     }
 
     /// Takes up the machine of an instance after the service's restart.
