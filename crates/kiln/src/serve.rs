@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -10,11 +11,16 @@ use axum::http::StatusCode;
 use axum::routing::get;
 use kiln_catalog::Catalog;
 use kiln_service::{Service, ServiceConfig};
+use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::credentials::Credentials;
+
+/// How long a taken data directory is waited for, and how often it is looked at.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(50);
 
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -23,7 +29,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let Config { listen, api, service } = config;
     let data_dir = service.data_dir.clone();
     std::fs::create_dir_all(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
-    let _lock = lock(&data_dir)?;
+    let _lock = lock(&data_dir).await?;
     let listener =
         TcpListener::bind(listen).await.map_err(|error| format!("listening on {listen}: {error}"))?;
     let catalog = Catalog::open_sqlite(&ServiceConfig::catalog_path(&data_dir)).await?;
@@ -40,12 +46,23 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
 }
 
 /// Keeps a second server out of the same data directory for as long as the file is open.
-fn lock(data_dir: &Path) -> Result<File, Error> {
+///
+/// A server that was killed while it started a machine leaves the file open in that machine's process for the moment
+/// until it becomes QEMU, so a lock that is taken is waited for.
+async fn lock(data_dir: &Path) -> Result<File, Error> {
     let path = data_dir.join("lock");
     let file = File::create(&path).map_err(|error| format!("{}: {error}", path.display()))?;
-    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-        .map_err(|_| format!("another kiln serves {} already", data_dir.display()))?;
-    Ok(file)
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(Errno::WOULDBLOCK) if Instant::now() < deadline => tokio::time::sleep(LOCK_POLL).await,
+            Err(Errno::WOULDBLOCK) => {
+                return Err(format!("another kiln serves {} already", data_dir.display()).into());
+            }
+            Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+        }
+    }
 }
 
 /// On the first start: makes the operator's account, and prints and keeps its key.

@@ -43,6 +43,10 @@ impl HttpRequest {
         if query.len() > MAX_QUERY_BYTES {
             return Err(Error::RequestSizeLimitExceeded { limit_bytes: MAX_QUERY_BYTES });
         }
+        // One that is announced as too large is not waited for.
+        if axum::body::HttpBody::size_hint(&body).lower() > MAX_BODY_BYTES as u64 {
+            return Err(Error::RequestSizeLimitExceeded { limit_bytes: MAX_BODY_BYTES });
+        }
         let body = match tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, MAX_BODY_BYTES)).await {
             Ok(Ok(body)) => body,
             Ok(Err(error)) if is_too_large(&error) => {

@@ -36,7 +36,7 @@ pub(super) async fn perform(
     if let Err(error) = SourceUrl::parse(&request.url) {
         return Err(Refusal::invalid(
             "InvalidParameter.InvalidParameterUrlError",
-            format!("ImageUrl: {error}"),
+            format!("ImageUrl: {error}."),
         ));
     }
     let now = Timestamp::now();

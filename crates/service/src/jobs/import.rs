@@ -60,11 +60,17 @@ async fn fetch(context: &JobContext, url: &str, file: &Path, max_bytes: u64) -> 
     }
 }
 
+/// What went wrong on this side is told without the paths of the server.
 fn fetch_failure(error: &kiln_transfer::Error) -> JobError {
-    JobError::failed(
-        "FailedOperation.ImportSourceUnreadable",
-        format!("The image file could not be fetched: {error}"),
-    )
+    use kiln_transfer::Error as E;
+    match error {
+        E::DiskFull { .. } => JobError::from(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+        E::File { .. } | E::InUse { .. } | E::Setup { .. } => JobError::internal(error),
+        _ => JobError::failed(
+            "FailedOperation.ImportSourceUnreadable",
+            format!("The image file could not be fetched: {error}."),
+        ),
+    }
 }
 
 /// Sees that the file is a disk image that is safe to read, and that its disk can start a machine.
@@ -72,14 +78,18 @@ fn check(file: &Path, max_size_bytes: u64) -> Result<Arc<dyn BlockDevice>, JobEr
     let device = FileDevice::new(File::open(file)?).map_err(JobError::internal)?;
     let limits = kiln_disk_format::Limits { max_virtual_size_bytes: max_size_bytes, ..Default::default() };
     let opened: OpenedImage = kiln_disk_format::open(Arc::new(device), &limits)
-        .map_err(|error| JobError::failed("InvalidParameterValue.ImageFormat", error.to_string()))?;
+        .map_err(|error| unfit("InvalidParameterValue.ImageFormat", &error))?;
     let report = kiln_guest::inspect(opened.device.as_ref())
-        .map_err(|error| JobError::failed("InvalidParameterValue.ImageUnreadable", error.to_string()))?;
+        .map_err(|error| unfit("InvalidParameterValue.ImageUnreadable", &error))?;
     let problems = report.system_disk_problems();
     if problems.is_empty() {
         return Ok(opened.device);
     }
     Err(JobError::failed("InvalidParameterValue.NotASystemDisk", sentences(&problems)))
+}
+
+fn unfit(code: &str, error: &dyn std::fmt::Display) -> JobError {
+    JobError::failed(code, format!("The file cannot be imported: {error}."))
 }
 
 /// All findings in one text: what was found, and how to mend it.
