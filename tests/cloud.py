@@ -1,0 +1,165 @@
+"""The public API as its users meet it: accounts, their clients from the official SDK, and waiting for work to end.
+
+The SDK is the one from PyPI, unmodified; only its endpoint is set.
+"""
+
+import json
+import time
+
+from tencentcloud.common import credential
+from tencentcloud.common.common_client import CommonClient
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.cvm.v20170312 import cvm_client, models
+
+import pytest
+
+GUANGZHOU = "ap-guangzhou"
+BEIJING = "ap-beijing"
+SHANGHAI = "ap-shanghai"
+SINGAPORE = "ap-singapore"
+ZONES = {GUANGZHOU: "ap-guangzhou-3", BEIJING: "ap-beijing-3", SHANGHAI: "ap-shanghai-2"}
+KILN_VERSION = "2026-11-01"
+
+WORK_SECONDS = 120
+POLL_SECONDS = 0.1
+UNFINISHED = ("CREATING", "IMPORTING", "SYNCING")
+
+
+class Account:
+    """An account's key at a server."""
+
+    def __init__(self, server, uin, secret_id, secret_key):
+        self.server = server
+        self.uin = uin
+        self.secret_id = secret_id
+        self.secret_key = secret_key
+
+    def _profile(self):
+        address = self.server.endpoint.removeprefix("http://")
+        http = HttpProfile(protocol="http", endpoint=address, reqTimeout=60)
+        return credential.Credential(self.secret_id, self.secret_key), ClientProfile(httpProfile=http)
+
+    def cvm(self, region=GUANGZHOU):
+        """The SDK's own client; a new one, since a server has another port after its restart."""
+        key, profile = self._profile()
+        return cvm_client.CvmClient(key, region, profile)
+
+    def call(self, action, region=GUANGZHOU, **parameters):
+        """An action of the CVM service with the SDK's typed request; its typed answer."""
+        request = getattr(models, f"{action}Request")()
+        request.from_json_string(json.dumps(parameters))
+        return getattr(self.cvm(region), action)(request)
+
+    def raw(self, action, region=GUANGZHOU, service="cvm", version="2017-03-12", **parameters):
+        """An action with the SDK's untyped client, which checks nothing; the answer as it came."""
+        key, profile = self._profile()
+        client = CommonClient(service, version, key, region, profile)
+        return client.call_json(action, parameters)["Response"]
+
+    def kiln(self, action, region=GUANGZHOU, **parameters):
+        """An action of Kiln's own service."""
+        return self.raw(action, region, "kiln", KILN_VERSION, **parameters)
+
+    # ---- images ----------------------------------------------------------------------------------------------------
+
+    def images(self, region=GUANGZHOU, **parameters):
+        return self.call("DescribeImages", region, Limit=100, **parameters).ImageSet
+
+    def image(self, image, region=GUANGZHOU):
+        """The image as it is now, or None."""
+        found = self.images(region, Filters=[{"Name": "image-id", "Values": [image]}])
+        return found[0] if found else None
+
+    def import_image(self, url, name, region=GUANGZHOU, **parameters):
+        """Asks for an import and gives the image's ID."""
+        wanted = {"Architecture": "x86_64", "OsType": "Debian", "OsVersion": "12", "ImageUrl": url, "ImageName": name}
+        self.call("ImportImage", region, **{**wanted, **parameters})
+        return self.image_named(name, region).ImageId
+
+    def image_named(self, name, region=GUANGZHOU):
+        filters = [{"Name": "image-name", "Values": [name]}, {"Name": "image-type", "Values": ["PRIVATE_IMAGE"]}]
+        return next(image for image in self.images(region, Filters=filters) if image.ImageName == name)
+
+    def finished_image(self, image, region=GUANGZHOU, seconds=WORK_SECONDS):
+        """Waits until nothing works on the image any more."""
+        end = time.monotonic() + seconds
+        while (found := self.image(image, region)).ImageState in UNFINISHED:
+            assert time.monotonic() < end, f"{image} is still {found.ImageState} after {seconds} s"
+            time.sleep(POLL_SECONDS)
+        return found
+
+    def normal_image(self, image, region=GUANGZHOU, seconds=WORK_SECONDS):
+        found = self.finished_image(image, region, seconds)
+        assert found.ImageState == "NORMAL", self.failure(image, region)
+        return found
+
+    def failure(self, image, region=GUANGZHOU):
+        """Code and sentence of a failed image: members that the SDK's type does not have."""
+        found = self.raw("DescribeImages", region, ImageIds=[image])["ImageSet"][0]
+        return found["ImageState"], found.get("ImageErrorCode"), found.get("ImageErrorMessage")
+
+    def imported(self, url, name, region=GUANGZHOU, **parameters):
+        """Imports an image and waits for it; its ID."""
+        return self.normal_image(self.import_image(url, name, region, **parameters), region).ImageId
+
+    # ---- instances -------------------------------------------------------------------------------------------------
+
+    def run_instances(self, image, region=GUANGZHOU, **parameters):
+        """Launches instances; their IDs."""
+        placement = {"Zone": ZONES[region]}
+        return self.call("RunInstances", region, Placement=placement, ImageId=image, **parameters).InstanceIdSet
+
+    def instance(self, instance, region=GUANGZHOU):
+        filters = [{"Name": "instance-id", "Values": [instance]}]
+        found = self.call("DescribeInstances", region, Filters=filters).InstanceSet
+        return found[0] if found else None
+
+    def instance_in(self, state, instance, region=GUANGZHOU, seconds=WORK_SECONDS):
+        """Waits until an instance is in a state (None: is gone) and nothing works on it."""
+        end = time.monotonic() + seconds
+        while True:
+            found = self.instance(instance, region)
+            done = found is None or found.LatestOperationState != "OPERATING"
+            if done and (found.InstanceState if found else "TERMINATED") == state:
+                return found
+            assert not (done and found and found.LatestOperationState == "FAILED"), found.LatestOperationErrorMsg
+            assert time.monotonic() < end, f"{instance} is {found and found.InstanceState}, not {state}"
+            time.sleep(POLL_SECONDS)
+
+    def launched(self, image, region=GUANGZHOU, **parameters):
+        """Launches instances and waits until their machines run; their IDs."""
+        instances = self.run_instances(image, region, **parameters)
+        for instance in instances:
+            self.instance_in("RUNNING", instance, region)
+        return instances
+
+    def stopped(self, instance, stop_type="HARD"):
+        self.call("StopInstances", InstanceIds=[instance], StopType=stop_type)
+        return self.instance_in("STOPPED", instance)
+
+    def connection(self, instance, region=GUANGZHOU):
+        """How the guest is reached from this machine."""
+        return self.kiln("DescribeInstanceConnection", region, InstanceId=instance)
+
+    # ---- the rest --------------------------------------------------------------------------------------------------
+
+    def tasks(self):
+        return self.kiln("DescribeTasks", Limit=100)["TaskSet"]
+
+    def set_limits(self, uin, **changed):
+        """As the operator: gives an account limits of its own, the guide's with some changed."""
+        limits = {
+            "ImagesPerRegion": 10, "ImageOperationsPerDay": 1000, "SharesPerImage": 50, "SystemDiskSize": 50,
+            "ImageNameLength": 60, "ImageDescriptionLength": 256, "InstancesPerRegion": 500,
+        }  # fmt: skip
+        self.kiln("ModifyAccountLimits", Uin=uin, Limits={**limits, **changed})
+
+
+def refused(code, call, *arguments, **parameters):
+    """Asserts that a call is refused with an error code; the sentence that came with it."""
+    with pytest.raises(TencentCloudSDKException) as caught:
+        call(*arguments, **parameters)
+    assert caught.value.get_code() == code, f"{caught.value.get_code()}: {caught.value.get_message()}"
+    return caught.value.get_message()

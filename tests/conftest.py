@@ -1,0 +1,134 @@
+"""What the tests share: the binary, servers that are gone when a test is, a host of files, the seed.
+
+A tool or file that a test needs and that is missing fails the test; nothing is skipped.
+"""
+
+import os
+import random
+from pathlib import Path
+
+import pytest
+from file_host import FileHost
+from image_files import qcow2, system_disk
+from kiln_server import KilnServer
+
+# Imports may fetch from this machine, limits do not get in the way, and garbage goes when a test says so.
+CONFIG = """
+[transfer]
+allow_private = ["127.0.0.1/32"]
+
+[limits]
+preset = "current"
+
+[instances]
+power_off_grace_seconds = 60
+
+[[instance_types]]
+name = "S5.SMALL1"
+vcpus = 1
+memory_gib = 0.5
+"""
+SEED = int(os.environ.get("KILN_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+LOG_LINES = 80
+
+
+@pytest.fixture(scope="session")
+def kiln_binary():
+    return named_file("KILN_BINARY", "cargo build -p kiln")
+
+
+@pytest.fixture(scope="session")
+def guest_image():
+    """A real Debian image that boots."""
+    return named_file("KILN_GUEST_IMAGE", "scripts/build-guest-image")
+
+
+def named_file(variable, made_by):
+    path = Path(os.environ.get(variable) or pytest.fail(f"{variable} is not set; it names what `{made_by}` makes"))
+    assert path.is_file(), f"{variable} names {path}, which is not there; `{made_by}` makes it"
+    return path.absolute()
+
+
+@pytest.fixture(scope="module")
+def make_server(kiln_binary):
+    """Makes servers, which are gone when the module's tests are."""
+    servers = []
+
+    def make(config=CONFIG, **options):
+        servers.append(KilnServer(kiln_binary, config, **options))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.remove()
+
+
+@pytest.fixture(scope="module")
+def server(make_server):
+    """A running server."""
+    return make_server().start()
+
+
+@pytest.fixture(scope="module")
+def operator(server):
+    return server.operator()
+
+
+@pytest.fixture(scope="module")
+def alice(server):
+    """An account that may import."""
+    return server.create_account("alice")
+
+
+@pytest.fixture(scope="module")
+def bob(server):
+    """Another account, which may not."""
+    return server.create_account("bob", allow_import=False)
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory):
+    """A directory that `host` serves."""
+    return tmp_path_factory.mktemp("files")
+
+
+@pytest.fixture(scope="session")
+def host(files):
+    host = FileHost(files)
+    yield host
+    host.close()
+
+
+@pytest.fixture(scope="session")
+def small_disk(files):
+    """A small system disk, raw; the same is served as small.qcow2."""
+    disk = system_disk(files / "small.raw", seed=1)
+    qcow2(disk)
+    return disk
+
+
+@pytest.fixture(scope="session")
+def seed():
+    """Decides everything that is random."""
+    return SEED
+
+
+def pytest_report_header():
+    return f"KILN_TEST_SEED={SEED} repeats this run's random choices"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    """Shows with a failure what the servers said, and the seed."""
+    report = yield
+    if report.failed:
+        report.sections.append(("random choices", f"KILN_TEST_SEED={SEED}"))
+        for server in servers_of(item):
+            lines = server.log.read_text(errors="replace").splitlines() if server.log.exists() else []
+            report.sections.append((f"end of {server.log.name}", "\n".join(lines[-LOG_LINES:])))
+    return report
+
+
+def servers_of(item):
+    values = [getattr(value, "server", value) for value in getattr(item, "funcargs", {}).values()]
+    return {id(value): value for value in values if isinstance(value, KilnServer)}.values()

@@ -1,0 +1,284 @@
+"""The main job, on a real Debian image, with the official SDK: an image comes in by URL, an instance starts from it and
+is changed, an image is made of that, many instances start from it, it is copied, shared, and deleted.
+
+The steps build on one another: each is a fixture that the tests of what it must show share, so that every guest
+boots once. Guests prove themselves on their serial consoles.
+"""
+
+import os
+import re
+import time
+from pathlib import Path
+
+import pytest
+from cloud import BEIJING, GUANGZHOU, refused
+from conftest import CONFIG
+from file_host import FileHost
+from guests import READY, KeyPair, console, console_shows, user_data
+from image_files import same_disk
+
+MARKER = "KILN-CHANGED-IN-THE-FIRST-INSTANCE"
+COLLECTION = """
+[collection]
+interval_seconds = 3600
+min_age_seconds = 0
+grace_seconds = 0
+"""
+GUEST = {"InstanceType": "S5.SMALL1"}
+
+
+@pytest.fixture(scope="module")
+def server(make_server):
+    return make_server(CONFIG + COLLECTION).start()
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory):
+    return KeyPair(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture(scope="module")
+def key_id(alice, key):
+    return alice.call("ImportKeyPair", KeyName="e2e", ProjectId=0, PublicKey=key.public_key).KeyId
+
+
+@pytest.fixture(scope="module")
+def debian(alice, guest_image):
+    """The real image, imported by URL."""
+    host = FileHost(guest_image.parent)
+    try:
+        return alice.imported(host.url(guest_image.name), "debian-12")
+    finally:
+        host.close()
+
+
+@pytest.fixture(scope="module")
+def first(alice, debian, key_id):
+    """An instance of it that has booted, with a host name, a key, and user data."""
+    [instance] = alice.launched(
+        debian, HostName="first-one", InstanceName="first", LoginSettings={"KeyIds": [key_id]},
+        UserData=user_data("echo marker-of-user-data > /root/marker"), **GUEST,
+    )  # fmt: skip
+    console_shows(alice, instance, f"{READY} first-one")
+    return instance
+
+
+@pytest.fixture(scope="module")
+def changed(alice, first, key):
+    """The first instance after a change: its login prompt says so, also in what is made of it."""
+    key.ssh(alice, first, f"echo {MARKER} | sudo tee -a /etc/issue; echo changed > change; sync")
+    return first
+
+
+@pytest.fixture(scope="module")
+def second(alice, changed):
+    """An image of the changed instance, made while it runs."""
+    image = alice.call("CreateImage", InstanceId=changed, ImageName="changed", ImageDescription="of first").ImageId
+    return alice.normal_image(image).ImageId
+
+
+@pytest.fixture(scope="module")
+def fleet(alice, second):
+    """Three instances of that image, launched at once."""
+    return alice.run_instances(second, InstanceCount=3, HostName="node", UserData=user_data(), **GUEST)
+
+
+@pytest.fixture(scope="module")
+def copy(alice, second):
+    """A copy of it in another region."""
+    answer = alice.call("SyncImages", ImageIds=[second], DestinationRegions=[BEIJING], ImageSetRequired=True)
+    [made] = answer.ImageSet
+    assert made.Region == BEIJING
+    return alice.normal_image(made.ImageId, BEIJING).ImageId
+
+
+# ---- the image comes in ----------------------------------------------------------------------------------------------
+
+
+def test_the_import_reads_back_equal(server, debian, guest_image):
+    same_disk(server.json("image", "export-url", debian)["Url"], guest_image)
+
+
+def test_the_image_is_described_as_clients_expect(alice, debian):
+    image = alice.image(debian)
+    assert (image.ImageType, image.ImageState, image.ImageSource) == ("PRIVATE_IMAGE", "NORMAL", "EXTERNAL_IMPORT")
+    assert (image.ImageSize, image.Architecture, image.Platform) == (2, "x86_64", "Debian")
+    [disk] = image.SnapshotSet
+    assert (disk.DiskUsage, disk.DiskSize) == ("SYSTEM_DISK", 2)
+
+
+def test_the_command_line_shows_it(server, alice, debian):
+    assert server.json("image", "show", debian, account=alice)["ImageName"] == "debian-12"
+    listed = server.run("image", "list", account=alice).stdout
+    assert re.search(rf"{debian}\s+debian-12\s+NORMAL\s+PRIVATE_IMAGE\s+Debian 12\s+2\b", listed), listed
+    [task] = [task for task in server.json("task", "list", account=alice)["TaskSet"] if task["ImageId"] == debian]
+    assert (task["Kind"], task["State"]) == ("import_image", "SUCCEEDED")
+
+
+# ---- an instance starts from it and is changed -----------------------------------------------------------------------
+
+
+def test_the_guest_got_its_name_key_and_user_data(alice, first, key):
+    said = key.ssh(alice, first, "hostname; sudo cat /root/marker; ip -4 -o addr show eth0")
+    assert said.split()[:2] == ["first-one", "marker-of-user-data"]
+    [address] = alice.instance(first).PrivateIpAddresses
+    assert f" {address}/" in said
+
+
+def test_the_guest_is_confined(server, first):
+    """A guest that breaks out of QEMU finds itself as a user that owns nothing, under a system call filter."""
+    pid = server.machine_pid(first)
+    status = dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+    uids = {int(uid) for uid in status["Uid"].split()}
+    assert 0 not in uids and (os.geteuid() != 0 or uids.isdisjoint({os.getuid()}))
+    assert status["Groups"].strip() == "" or os.geteuid() != 0
+    assert (status["NoNewPrivs"], status["Seccomp"], int(status["CapEff"], 16)) == ("1", "2", 0)
+    arguments = Path(f"/proc/{pid}/cmdline").read_bytes().decode().split("\0")
+    assert arguments[arguments.index("-sandbox") + 1].startswith("on,")
+
+
+def test_the_console_log_is_bounded(server, alice, changed, key):
+    """A guest that floods its console costs the host no disk."""
+    log = server.instance_dir(changed) / "console.log"
+    key.ssh(alice, changed, "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 100 | sudo tee /dev/ttyS0 > /dev/null; echo THE-END | sudo tee /dev/ttyS0")
+    console_shows(alice, changed, "THE-END")
+    time_limit = time.monotonic() + 60
+    while sum(file.stat().st_size for file in log.parent.glob("console.log*")) > 2 * (1 << 20) + (64 << 10):
+        assert time.monotonic() < time_limit, "the console's log was not cut within a minute"
+        time.sleep(1)
+
+
+# ---- an image is made of it, and many start from that ----------------------------------------------------------------
+
+
+def test_an_image_of_an_instance_costs_what_changed(server, alice, second):
+    image = alice.image(second)
+    assert (image.ImageSource, image.ImageDescription, image.OsName) == ("CREATE_IMAGE", "of first", "Debian 12")
+    stores = {store["Region"]: store for store in server.json("store", "status")["StoreSet"]}
+    store = stores[GUANGZHOU]
+    # Two disks of 2 GiB; the second adds what a boot writes.
+    assert store["LogicalBytes"] == 2 * (2 << 30)
+    assert store["StoredBytes"] < 700 << 20, store
+
+
+def test_the_instance_went_on_meanwhile(alice, second, first, key):
+    assert alice.instance(first).InstanceState == "RUNNING"
+    assert key.ssh(alice, first, "cat change; touch still-writable").strip() == "changed"
+
+
+def test_every_instance_of_the_new_image_shows_the_change(alice, second, fleet):
+    for number, instance in enumerate(fleet, start=1):
+        said = console_shows(alice, instance, f"{READY} node-{number}")
+        assert MARKER in console_shows(alice, instance, MARKER)
+        assert "first-one login" not in said
+        assert alice.instance_in("RUNNING", instance).ImageId == second
+
+
+def test_instances_are_found_by_their_image(alice, second, fleet):
+    found = alice.call("DescribeInstances", Filters=[{"Name": "image-id", "Values": [second]}]).InstanceSet
+    assert {instance.InstanceId for instance in found} >= set(fleet)
+
+
+# ---- it is copied ----------------------------------------------------------------------------------------------------
+
+
+def test_the_copy_reads_back_equal(server, second, copy):
+    source = server.json("image", "export-url", second)["Url"]
+    same_disk(server.json("image", "export-url", copy, region=BEIJING)["Url"], source)
+
+
+def test_the_copy_is_an_image_of_its_own(alice, second, copy):
+    assert copy != second
+    assert alice.image(copy) is None, "it is in the other region only"
+    alice.call("ModifyImageAttribute", BEIJING, ImageId=copy, ImageName="changed-in-beijing")
+    assert alice.image(second).ImageName == "changed"
+
+
+# ---- it is shared ----------------------------------------------------------------------------------------------------
+
+
+def test_sharing_lets_another_account_launch_and_nothing_else(server, alice, bob, second):
+    alice.call("ModifyImageSharePermission", ImageId=second, AccountIds=[bob.uin], Permission="SHARE")
+    shares = alice.call("DescribeImageSharePermission", ImageId=second).SharePermissionSet
+    assert [share.AccountId for share in shares] == [bob.uin]
+    assert bob.image(second).ImageType == "SHARED_IMAGE"
+    [instance] = bob.launched(second, **GUEST)
+
+    # The public code for changing a shared image is its own; for what only an owner may do it is the general one.
+    refused("UnsupportedOperation.SharedImageModifyUnsupported", bob.call, "ModifyImageAttribute", ImageId=second, ImageName="mine")
+    not_yours = "UnauthorizedOperation.ImageNotBelongToAccount"
+    refused(not_yours, bob.call, "SyncImages", ImageIds=[second], DestinationRegions=[BEIJING])
+    refused(not_yours, bob.call, "DeleteImages", ImageIds=[second])
+    refused(not_yours, bob.call, "DescribeImageSharePermission", ImageId=second)
+    refused(
+        not_yours, bob.call, "ModifyImageSharePermission", ImageId=second, AccountIds=[alice.uin], Permission="SHARE"
+    )
+    refused("InvalidImageId.InShared", alice.call, "DeleteImages", ImageIds=[second])
+
+    alice.call("ModifyImageSharePermission", ImageId=second, AccountIds=[bob.uin], Permission="CANCEL")
+    assert bob.image(second) is None
+    refused("InvalidImageId.NotFound", bob.run_instances, second, **GUEST)
+    # What was launched goes on, and can be stopped and started.
+    assert bob.instance(instance).InstanceState == "RUNNING"
+    bob.stopped(instance)
+    bob.call("StartInstances", InstanceIds=[instance])
+    bob.instance_in("RUNNING", instance)
+    bob.call("TerminateInstances", InstanceIds=[instance])
+    bob.instance_in("TERMINATED", instance)
+
+
+# ---- instances stop, start and go ------------------------------------------------------------------------------------
+
+
+def test_a_guest_is_asked_to_stop_and_keeps_what_it_wrote(server, alice, first, fleet, key):
+    """Asked by ACPI, as a power button would; its disk is the same after the start."""
+    for instance in fleet[1:]:
+        alice.call("TerminateInstances", InstanceIds=[instance])
+    key.ssh(alice, first, "echo kept > kept; sync")
+    alice.stopped(first, "SOFT")
+    assert server.json("instance", "list", account=alice)["TotalCount"] >= 1
+    alice.call("StartInstances", InstanceIds=[first])
+    alice.instance_in("RUNNING", first)
+    console_after = len(console(alice, first))
+    assert console_after >= 0
+    assert key.ssh(alice, first, "cat kept").strip() == "kept"
+
+
+def test_a_reboot_is_a_new_boot_of_the_same_disk(alice, first, key):
+    before = key.ssh(alice, first, "cat /proc/sys/kernel/random/boot_id")
+    alice.call("RebootInstances", InstanceIds=[first], StopType="HARD")
+    alice.instance_in("RUNNING", first)
+    assert key.ssh(alice, first, "cat /proc/sys/kernel/random/boot_id") != before
+
+
+# ---- everything goes, and the space comes back -----------------------------------------------------------------------
+
+
+def test_what_is_deleted_gives_its_space_back(server, alice, debian, second, copy, first, fleet):
+    alice.call("DeleteImages", ImageIds=[debian, second])
+    server.run("image", "delete", copy, account=alice, region=BEIJING)
+    assert alice.images() == [] and alice.images(BEIJING) == []
+    # The instances' disks still need what the images consisted of.
+    assert server.collect("--whole-store")[BEIJING]["CondemnedBytes"] > 0
+    assert alice.instance(first).InstanceState == "RUNNING"
+    left = [instance.InstanceId for instance in alice.call("DescribeInstances", Limit=100).InstanceSet]
+    server.run("instance", "terminate", *left, account=alice)
+    for instance in left:
+        alice.instance_in("TERMINATED", instance)
+    assert server.machine_pids() == [] and list((server.data_dir / "instances").iterdir()) == []
+
+    planned = server.collect("--plan")
+    assert planned == server.collect("--plan"), "a plan changes nothing"
+    assert planned[GUANGZHOU]["Condemned"] > 0
+    # One run condemns, the next deletes what was condemned long enough: manifests first, then the packs they used.
+    for _ in range(6):
+        server.collect("--whole-store")
+    stores = server.json("store", "status")["StoreSet"]
+    assert [store["StoredBytes"] for store in stores] == [0] * len(stores)
+    kept = sum(file.stat().st_size for file in server.data_dir.glob("regions/*/store/**/*") if file.is_file())
+    assert kept < 1 << 20, f"{kept} bytes are still in the stores"
+
+
+def test_the_store_is_whole(server):
+    """Last, after everything that happened to it."""
+    assert all(store["Unknown"] == 0 for store in server.check_store().values())
