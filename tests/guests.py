@@ -7,7 +7,7 @@ import time
 # What a guest prints on its console when cloud-init has done its last step.
 READY = "KILN-GUEST-READY"
 # Boots are emulated where there is no KVM, a few of them at once on two cores.
-BOOT_SECONDS = 240
+BOOT_SECONDS = 400
 
 
 def user_data(*commands):

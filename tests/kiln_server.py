@@ -94,10 +94,13 @@ class KilnServer:
         """Ends everything that this server started, and removes its data."""
         if self.running():
             self.kill()
+        self.end_machines()
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def end_machines(self):
         for pid in self.machine_pids():
             os.kill(pid, signal.SIGKILL)
         wait_until(lambda: not self.machine_pids(), STOP_SECONDS, "the machines ended")
-        shutil.rmtree(self.home, ignore_errors=True)
 
     # ---- what it keeps ---------------------------------------------------------------------------------------------
 
