@@ -30,9 +30,9 @@ pub(crate) struct Connection {
     /// The region to work in
     #[arg(long, short = 'r', global = true, env = "TENCENTCLOUD_REGION", default_value = "ap-guangzhou")]
     pub(crate) region: String,
-    /// The server's data directory
-    #[arg(long, global = true, env = "KILN_DATA_DIR", default_value = "kiln-data")]
-    pub(crate) data_dir: PathBuf,
+    /// The server's data directory [default: the configuration's, or kiln-data]
+    #[arg(long, global = true, env = "KILN_DATA_DIR")]
+    pub(crate) data_dir: Option<PathBuf>,
     /// The form of what is printed
     #[arg(long, short = 'o', global = true, value_enum, default_value_t = OutputForm::Table)]
     pub(crate) output: OutputForm,

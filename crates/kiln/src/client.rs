@@ -1,11 +1,13 @@
 //! Signed calls to a server.
 
+use std::path::Path;
+
 use kiln_model::Timestamp;
 use kiln_tencent_api::client::{Call, Credentials as SigningKey, sign};
 use serde_json::Value;
 
 use crate::arguments::Connection;
-use crate::config::DEFAULT_LISTEN;
+use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN};
 use crate::credentials::Credentials;
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -28,11 +30,12 @@ impl Client {
         let (secret_id, secret_key) = match (&connection.secret_id, &connection.secret_key) {
             (Some(id), Some(key)) => (id.clone(), key.clone()),
             (None, None) => {
-                let read = Credentials::read(&connection.data_dir).map_err(|error| {
+                let data_dir = connection.data_dir.as_deref().unwrap_or(Path::new(DEFAULT_DATA_DIR));
+                let read = Credentials::read(data_dir).map_err(|error| {
                     format!(
                         "no key: set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY, or name the server's data \
                          directory with --data-dir ({}: {error})",
-                        Credentials::path(&connection.data_dir).display()
+                        Credentials::path(data_dir).display()
                     )
                 })?;
                 (read.secret_id, read.secret_key)

@@ -21,6 +21,9 @@ pub(crate) const EXAMPLE: &str = include_str!("example.toml");
 pub(crate) const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 5456);
 
+/// Where the data are where nothing else is said.
+pub(crate) const DEFAULT_DATA_DIR: &str = "kiln-data";
+
 const GIB: f64 = (1u64 << 30) as f64;
 const MIB: u64 = 1 << 20;
 
@@ -176,8 +179,8 @@ pub(crate) struct Config {
 /// What the command line and the environment say, which goes before the file.
 pub(crate) struct Overrides {
     pub(crate) listen: Option<SocketAddr>,
-    /// Where the data are, unless the file says otherwise.
-    pub(crate) data_dir: PathBuf,
+    /// `--data-dir` or `KILN_DATA_DIR`.
+    pub(crate) data_dir: Option<PathBuf>,
     /// `KILN_ACCEL`.
     pub(crate) accelerator: Option<String>,
     /// `PATH`.
@@ -209,7 +212,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let accelerator: AcceleratorChoice =
         accelerator.parse().map_err(|error| format!("accelerator: {error}"))?;
     let network = network(&file.instances.network)?;
-    let data_dir = file.data_dir.unwrap_or(overrides.data_dir);
+    let data_dir = overrides.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
     let data_dir =
         std::path::absolute(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
     let service = ServiceConfig {
@@ -374,7 +377,7 @@ mod tests {
     use super::*;
 
     fn overrides() -> Overrides {
-        Overrides { listen: None, data_dir: "kiln-data".into(), accelerator: None, search_path: "".into() }
+        Overrides { listen: None, data_dir: None, accelerator: None, search_path: "".into() }
     }
 
     #[test]

@@ -25,7 +25,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
     match command {
         Command::Serve(Serve { listen, config }) => {
             log_to_stderr();
-            serve(load(config.as_deref(), listen, &connection.data_dir)?).await?;
+            serve(load(config.as_deref(), listen, connection.data_dir)?).await?;
         }
         Command::Doctor => return doctor::run(form).await,
         Command::ExampleConfig => print!("{}", config::EXAMPLE),
@@ -43,11 +43,11 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
 fn load(
     file: Option<&std::path::Path>,
     listen: Option<std::net::SocketAddr>,
-    data_dir: &std::path::Path,
+    data_dir: Option<std::path::PathBuf>,
 ) -> Result<Config, Error> {
     let overrides = Overrides {
         listen,
-        data_dir: data_dir.to_owned(),
+        data_dir,
         accelerator: std::env::var("KILN_ACCEL").ok(),
         search_path: std::env::var_os("PATH").unwrap_or_default(),
     };

@@ -20,12 +20,12 @@ pub(super) async fn run(connection: &Connection, command: StoreCommand) -> Resul
     match command {
         StoreCommand::Status => status(connection).await,
         StoreCommand::Check { quick, config } => {
-            let config = super::load(config.as_deref(), None, &connection.data_dir)?.service;
+            let config = super::load(config.as_deref(), None, connection.data_dir.clone())?.service;
             let mode = if quick { CheckMode::References } else { CheckMode::EveryByte };
             check(connection.output, &config, mode).await
         }
         StoreCommand::Gc { plan, whole_store, config } => {
-            let mut config = super::load(config.as_deref(), None, &connection.data_dir)?.service;
+            let mut config = super::load(config.as_deref(), None, connection.data_dir.clone())?.service;
             config.collection.policy.whole_store_allowed = whole_store;
             collect(connection.output, &config, plan).await
         }
