@@ -8,12 +8,13 @@ use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, Timestamp};
 use kiln_nbd::{Export, Listener, Server, SingleExport, SocketAccess};
 use kiln_qemu::{
     Accelerator, AcceleratorChoice, Detection, Identity, MacAddress, Machine, MachineConfig, Network,
-    PortForward, Qemu, UserNetwork, layout,
+    PortForward, Qemu, RunState, UserNetwork, layout,
 };
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +29,8 @@ const USER_NETWORK_PREFIX: u8 = 10;
 const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 127, 255, 253);
 const NAME_SERVER: Ipv4Addr = Ipv4Addr::new(10, 127, 255, 254);
 const SSH_PORT: u16 = 22;
+/// How often a machine that was taken up is looked at until it answers.
+const ANSWER_POLL: Duration = Duration::from_millis(50);
 /// The locally administered prefix of instances' network cards; the ordinal follows.
 const MAC_PREFIX: [u8; 2] = [0x52, 0x54];
 
@@ -174,7 +177,7 @@ impl Machines {
         service: &Arc<Service>,
         instance: &Instance,
     ) -> Result<Machine, JobError> {
-        if let Some(machine) = self.get(&instance.id) {
+        if let Some(machine) = self.answering(&instance.id).await? {
             return Ok(machine);
         }
         self.serve_base(service, instance).await?;
@@ -200,6 +203,26 @@ impl Machines {
                 Err(error.into())
             }
         }
+    }
+
+    /// The instance's machine, once it is known to work; `None` where none runs.
+    ///
+    /// One that was taken up while QEMU was still starting may end yet: without a server for its base it cannot start.
+    async fn answering(&self, id: &InstanceId) -> Result<Option<Machine>, JobError> {
+        let deadline = Instant::now() + kiln_qemu::START_TIMEOUT;
+        while let Some(machine) = self.get(id) {
+            let state = machine.state();
+            if state.exit.is_some() {
+                self.forget(id, &machine);
+            } else if state.run != RunState::Unknown {
+                return Ok(Some(machine));
+            } else if Instant::now() > deadline {
+                return Err(kiln_qemu::Error::Monitor("QEMU does not answer".to_owned()).into());
+            } else {
+                tokio::time::sleep(ANSWER_POLL).await;
+            }
+        }
+        Ok(None)
     }
 
     fn may_fall_back(&self, accelerator: Accelerator) -> bool {
@@ -254,17 +277,25 @@ impl Machines {
                 return;
             };
             tracing::info!(instance = %id, cause = ?exit.cause, detail = %exit.detail, "machine ended");
-            service.machines.forget(&id);
+            if !service.machines.forget(&id, &machine) {
+                return;
+            }
             if let Err(error) = record_end(&service, &id).await {
                 tracing::error!(instance = %id, %error, "the end of a machine could not be recorded");
             }
         });
     }
 
-    /// Drops what is kept in memory about a machine that ended.
-    pub(crate) fn forget(&self, instance: &InstanceId) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(instance);
-        self.stop_base(instance);
+    /// Drops what is kept in memory about a machine that ended; whether that was still to be done. The instance's
+    /// next machine, which may have been started already, is not meant.
+    pub(crate) fn forget(&self, instance: &InstanceId, ended: &Machine) -> bool {
+        let mut running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = running.get(instance).is_some_and(|machine| machine.pid() == ended.pid());
+        if known {
+            running.remove(instance);
+            self.stop_base(instance);
+        }
+        known
     }
 }
 

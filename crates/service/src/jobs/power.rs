@@ -77,7 +77,9 @@ pub(super) async fn switch_off(
         StopMode::Soft => machine.power_down(grace, false).await,
     };
     match ended {
-        Ok(_) => machines.forget(&instance.id),
+        Ok(_) => {
+            machines.forget(&instance.id, &machine);
+        }
         Err(kiln_qemu::Error::Timeout { limit, .. }) => {
             return Err(JobError::failed(
                 "FailedOperation.GuestDidNotPowerOff",
