@@ -21,7 +21,7 @@ allow_private = ["127.0.0.1/32"]
 preset = "current"
 
 [instances]
-power_off_grace_seconds = 60
+power_off_grace_seconds = 240
 
 [[instance_types]]
 name = "S5.SMALL1"

@@ -38,13 +38,13 @@ class KeyPair:
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.file], check=True)
         self.public_key = self.file.with_suffix(".pub").read_text().strip()
 
-    def ssh(self, account, instance, command, user="debian"):
-        """Runs a command in a guest, as the user that Debian's cloud-init gives the keys to; what it printed."""
+    def ssh(self, account, instance, command, user="root"):
+        """Runs a command in a guest; what it printed."""
         port = account.connection(instance)["SshPort"]
         options = ["BatchMode=yes", "StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR",
                    "IdentitiesOnly=yes", "ConnectTimeout=60"]  # fmt: skip
         options = [part for option in options for part in ("-o", option)]
         line = ["ssh", "-i", self.file, *options, "-p", str(port), f"{user}@127.0.0.1", command]
         done = subprocess.run(line, capture_output=True, text=True, timeout=BOOT_SECONDS)
-        assert done.returncode == 0, f"{command!r} in {instance} ended with {done.returncode}: {done.stdout}{done.stderr}"
+        assert done.returncode == 0, f"{command!r} ended with {done.returncode}: {done.stdout}{done.stderr}"
         return done.stdout

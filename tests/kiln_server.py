@@ -64,9 +64,10 @@ class KilnServer:
         self.endpoint = None
         log = self.log.open("ab")
         self.log_start = log.tell()
-        command = [self.binary, "--data-dir", self.data_dir, "serve", "--listen", "127.0.0.1:0", "--config", self.config]
+        command = [self.binary, "serve", "--data-dir", self.data_dir]
+        options = ["--listen", "127.0.0.1:0", "--config", self.config]
         with log, self.first_output.open("ab") as output:
-            self.process = subprocess.Popen(command, stdout=output, stderr=log, env=self.environment)
+            self.process = subprocess.Popen([*command, *options], stdout=output, stderr=log, env=self.environment)
 
     def has_started(self):
         said = self.log.read_bytes()[self.log_start :].decode(errors="replace")

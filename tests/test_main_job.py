@@ -80,7 +80,7 @@ def second(alice, changed):
 @pytest.fixture(scope="module")
 def fleet(alice, second):
     """Three instances of that image, launched at once, which are to print the file that was changed."""
-    data = user_data("cat /home/debian/change > /dev/ttyS0")
+    data = user_data("cat /root/change > /dev/ttyS0")
     return alice.run_instances(second, InstanceCount=3, HostName="node", UserData=data, **GUEST)
 
 
@@ -120,7 +120,7 @@ def test_the_command_line_shows_it(server, alice, debian):
 
 
 def test_the_guest_got_its_name_key_and_user_data(alice, first, key):
-    said = key.ssh(alice, first, "hostname; sudo cat /root/marker; ip -4 -o addr show eth0")
+    said = key.ssh(alice, first, "hostname; cat marker; ip -4 -o addr show eth0")
     assert said.split()[:2] == ["first-one", "marker-of-user-data"]
     [address] = alice.instance(first).PrivateIpAddresses
     assert f" {address}/" in said
@@ -141,7 +141,8 @@ def test_the_guest_is_confined(server, first):
 def test_the_console_log_is_bounded(server, alice, changed, key):
     """A guest that floods its console costs the host no disk."""
     log = server.instance_dir(changed) / "console.log"
-    key.ssh(alice, changed, "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 100 | sudo tee /dev/ttyS0 > /dev/null; echo THE-END | sudo tee /dev/ttyS0")
+    flood = "head -c 3000000 /dev/zero | tr '\\0' x | fold -w 100; echo THE-END"
+    key.ssh(alice, changed, f"({flood}) > /dev/ttyS0")
     console_shows(alice, changed, "THE-END")
     time_limit = time.monotonic() + 60
     while sum(file.stat().st_size for file in log.parent.glob("console.log*")) > 2 * (1 << 20) + (64 << 10):
@@ -204,8 +205,8 @@ def test_sharing_lets_another_account_launch_and_nothing_else(server, alice, bob
     assert bob.image(second).ImageType == "SHARED_IMAGE"
     [instance] = bob.launched(second, **GUEST)
 
-    # The public code for changing a shared image is its own; for what only an owner may do it is the general one.
-    refused("UnsupportedOperation.SharedImageModifyUnsupported", bob.call, "ModifyImageAttribute", ImageId=second, ImageName="mine")
+    not_changeable = "UnsupportedOperation.SharedImageModifyUnsupported"
+    refused(not_changeable, bob.call, "ModifyImageAttribute", ImageId=second, ImageName="mine")
     not_yours = "UnauthorizedOperation.ImageNotBelongToAccount"
     refused(not_yours, bob.call, "SyncImages", ImageIds=[second], DestinationRegions=[BEIJING])
     refused(not_yours, bob.call, "DeleteImages", ImageIds=[second])
