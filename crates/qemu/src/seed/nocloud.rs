@@ -131,14 +131,16 @@ fn vendor_data(seed: &Seed) -> Vec<u8> {
 }
 
 fn vendor_config(seed: &Seed) -> Value {
-    let mut config = json!({ "ssh_pwauth": seed.password.is_some(), "preserve_hostname": false });
+    let mut config = json!({
+        "ssh_pwauth": seed.password.is_some(),
+        "preserve_hostname": false,
+        // The keys are for root as well, whom many images would send away to a default user of their own.
+        "disable_root": false,
+    });
     if let Some(password) = &seed.password {
         // The oldest form, which every release reads; it tells a hash by its `$6$`.
         let line = format!("{}:{}", password.user, password.secret);
         config["chpasswd"] = json!({ "expire": false, "list": [line] });
-        if password.user == "root" {
-            config["disable_root"] = json!(false);
-        }
     }
     config
 }

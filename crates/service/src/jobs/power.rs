@@ -44,21 +44,36 @@ pub(super) async fn reboot(context: &JobContext, id: &InstanceId, mode: StopMode
     complete(context, id, InstanceEvent::Ran, InstanceState::Running).await
 }
 
+/// Launches tried while other programs take the port for SSH between its choice and QEMU's use of it.
+const PORT_ATTEMPTS: u32 = 5;
+
 /// Switches the machine on, on a port for SSH that is free at this moment.
 pub(super) async fn power_on(context: &JobContext, instance: &Instance) -> Result<(), JobError> {
-    let service = &context.service;
+    let machines = &context.service.machines;
     let mut instance = instance.clone();
-    if service.machines.forwards_ssh() && service.machines.get(&instance.id).is_none() {
-        let port = Some(free_port(instance.ssh_port)?);
-        if port != instance.ssh_port {
-            let mut tx = service.catalog.write().await?;
-            tx.assert_fence(&context.task.id, context.task.fence).await?;
-            tx.set_ssh_port(&instance.id, port).await?;
-            tx.commit().await?;
-            instance.ssh_port = port;
+    let mut attempt = 1;
+    loop {
+        if machines.forwards_ssh() && machines.get(&instance.id).is_none() {
+            choose_port(context, &mut instance).await?;
         }
+        let Err(error) = machines.power_on(&context.service, &instance).await else { return Ok(()) };
+        let taken = instance.ssh_port.is_some_and(|port| !free_port(Some(port)).is_ok_and(|free| free == port));
+        if !taken || attempt == PORT_ATTEMPTS {
+            return Err(error);
+        }
+        attempt += 1;
     }
-    service.machines.power_on(service, &instance).await?;
+}
+
+async fn choose_port(context: &JobContext, instance: &mut Instance) -> Result<(), JobError> {
+    let port = Some(free_port(instance.ssh_port)?);
+    if port != instance.ssh_port {
+        let mut tx = context.service.catalog.write().await?;
+        tx.assert_fence(&context.task.id, context.task.fence).await?;
+        tx.set_ssh_port(&instance.id, port).await?;
+        tx.commit().await?;
+        instance.ssh_port = port;
+    }
     Ok(())
 }
 
