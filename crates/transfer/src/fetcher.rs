@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::partial_file::PartialFile;
 use crate::policy::Attempts;
-use crate::receive::Reception;
+use crate::receive::{Reception, receive_part};
 use crate::request::Requester;
 use crate::resolver::{Lookup, system_lookup};
 use crate::response::{Ask, Head};
@@ -96,6 +96,25 @@ impl Fetcher {
     pub async fn probe(&self, source: &SourceUrl) -> Result<Probe> {
         let (head, _body) = self.requester.get(source, Ask::FirstByte).await?;
         Ok(Probe { size_bytes: head.total_bytes, ranges: head.ranges, validator: head.validator })
+    }
+
+    /// Reads `len` bytes at `offset` of a file without fetching it: of the version that `validator` identifies, where
+    /// there is one. The server must take ranges (see [`Fetcher::probe`]). One attempt.
+    ///
+    /// # Errors
+    /// Those of one attempt of a fetch; [`Error::WrongRange`] where the file has changed or the server sends all of it.
+    pub async fn read_part(
+        &self,
+        source: &SourceUrl,
+        offset: u64,
+        len: u64,
+        validator: Option<&Validator>,
+    ) -> Result<Vec<u8>> {
+        let (head, body) = self.requester.get(source, Ask::Part { offset, len, validator }).await?;
+        if head.start_bytes != offset || !head.ranges {
+            return Err(Error::WrongRange { reason: "the whole file came instead of a part".to_owned() });
+        }
+        receive_part(body, len, self.policy.timeouts.idle, &source.host().to_string()).await
     }
 
     /// Fetches a file into `destination`, and tries again what may pass, as often as the policy says.

@@ -104,6 +104,36 @@ impl Reception<'_> {
     }
 }
 
+/// Takes a body of exactly `len` bytes; the caller bounds `len`, and how long it waits for all of it.
+///
+/// # Errors
+/// [`Error::Truncated`], [`Error::TimedOut`], [`Error::BadAnswer`] where more comes.
+pub(crate) async fn receive_part(
+    mut body: Response,
+    len: u64,
+    idle: Duration,
+    host: &str,
+) -> Result<Vec<u8>> {
+    let mut part = Vec::new();
+    loop {
+        let truncated = Error::Truncated { received_bytes: part.len() as u64, total_bytes: Some(len) };
+        let piece = tokio::time::timeout(idle, body.chunk()).await;
+        let piece = piece.map_err(|_| Error::TimedOut {
+            host: host.to_owned(),
+            what: "go on sending",
+            limit: idle,
+        })?;
+        match piece {
+            Ok(Some(piece)) => part.extend_from_slice(&piece),
+            Ok(None) if part.len() as u64 == len => return Ok(part),
+            Ok(None) | Err(_) => return Err(truncated),
+        }
+        if part.len() as u64 > len {
+            return Err(Error::BadAnswer { reason: "more came than the part that was asked for".to_owned() });
+        }
+    }
+}
+
 /// Pieces on their way to the writer.
 struct Batch {
     pieces: Vec<Bytes>,

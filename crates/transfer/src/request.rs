@@ -137,6 +137,17 @@ fn request_headers(ask: Ask<'_>) -> HeaderMap {
                 headers.insert(RANGE, range);
             }
         }
+        Ask::Part { offset, len, validator } => {
+            let last = offset.saturating_add(len.saturating_sub(1));
+            if let Ok(range) = HeaderValue::try_from(format!("bytes={offset}-{last}")) {
+                headers.insert(RANGE, range);
+            }
+            if let Some(Ok(validator)) =
+                validator.map(|validator| HeaderValue::from_str(validator.as_header()))
+            {
+                headers.insert(IF_RANGE, validator);
+            }
+        }
     }
     headers
 }

@@ -67,6 +67,18 @@ pub(crate) enum Ask<'a> {
     FirstByte,
     /// What follows `offset` if the file is still the one that `validator` identifies, else the whole file.
     From { offset: u64, validator: &'a Validator },
+    /// `len` bytes at `offset`, if the file is still the one that `validator` identifies, where there is one.
+    Part { offset: u64, len: u64, validator: Option<&'a Validator> },
+}
+
+impl Ask<'_> {
+    /// The first byte that is asked for.
+    fn first(self) -> u64 {
+        match self {
+            Self::Whole | Self::FirstByte => 0,
+            Self::From { offset, .. } | Self::Part { offset, .. } => offset,
+        }
+    }
 }
 
 /// What an answer's header says about its body.
@@ -104,9 +116,9 @@ impl Head {
                     text(headers, ACCEPT_RANGES).is_some_and(|units| units.eq_ignore_ascii_case("bytes"));
                 Ok(Self { start_bytes: 0, total_bytes: body_bytes, validator, ranges, framed })
             }
-            (StatusCode::PARTIAL_CONTENT, Ask::FirstByte | Ask::From { .. }) => {
+            (StatusCode::PARTIAL_CONTENT, Ask::FirstByte | Ask::From { .. } | Ask::Part { .. }) => {
                 let range = ContentRange::of(headers)?;
-                let asked = if let Ask::From { offset, .. } = ask { offset } else { 0 };
+                let asked = ask.first();
                 if range.first != asked {
                     let reason = format!("byte {asked} was asked for, and byte {} came", range.first);
                     return Err(Error::WrongRange { reason });
@@ -114,7 +126,7 @@ impl Head {
                 let total_bytes = Some(range.total_bytes);
                 Ok(Self { start_bytes: asked, total_bytes, validator, ranges: true, framed })
             }
-            (StatusCode::RANGE_NOT_SATISFIABLE, Ask::From { offset, .. }) => {
+            (StatusCode::RANGE_NOT_SATISFIABLE, Ask::From { offset, .. } | Ask::Part { offset, .. }) => {
                 Err(Error::WrongRange { reason: format!("it has nothing after byte {offset}") })
             }
             (StatusCode::RANGE_NOT_SATISFIABLE, Ask::FirstByte) => {

@@ -5,6 +5,7 @@
 mod addresses;
 mod bounds;
 mod failures;
+mod parts;
 mod resuming;
 mod server;
 mod tls;
