@@ -117,7 +117,7 @@ class Account:
         return found[0] if found else None
 
     def instance_in(self, state, instance, region=GUANGZHOU, seconds=WORK_SECONDS):
-        """Waits until an instance is in a state (None: is gone) and nothing works on it."""
+        """Waits until an instance is in a state and nothing works on it; a terminated one is not listed any more."""
         end = time.monotonic() + seconds
         while True:
             found = self.instance(instance, region)
