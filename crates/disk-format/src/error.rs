@@ -14,6 +14,10 @@ pub enum Reference {
     BackingFile,
     /// Another file that holds this image's data.
     DataFile,
+    /// Another file that holds a part of the disk.
+    Extent,
+    /// The image that this one records the differences from.
+    Parent,
 }
 
 impl std::fmt::Display for Reference {
@@ -21,6 +25,8 @@ impl std::fmt::Display for Reference {
         f.write_str(match self {
             Self::BackingFile => "a backing file",
             Self::DataFile => "an external data file",
+            Self::Extent => "another file for a part of its disk",
+            Self::Parent => "a parent image",
         })
     }
 }
@@ -107,6 +113,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// A complaint about a field of an image.
+    pub(crate) fn malformed(format: Format, reason: impl Into<String>) -> Self {
+        Self::Malformed { format, reason: reason.into() }
+    }
+
     /// A word for this cause that never changes, for programs to match on.
     pub fn code(&self) -> &'static str {
         match self {

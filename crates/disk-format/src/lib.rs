@@ -13,12 +13,19 @@
 
 #![deny(unsafe_code)]
 
+mod cache;
+mod compressed;
 mod detect;
 mod error;
 mod field;
+mod mapped;
+mod occupied;
 mod open;
 pub mod qcow2;
 mod raw;
+mod vhd;
+mod vmdk;
+mod window;
 
 pub use detect::{Format, detect};
 pub use error::{Error, Reference, Result};
