@@ -1,5 +1,8 @@
-//! Images that QEMU made, read against what QEMU reads; images that nobody should make, refused.
+//! Images that QEMU made and images of odd layouts, read against what QEMU reads; images that nobody should make,
+//! refused.
 
+mod build;
+mod differential;
 mod hostile;
 mod overlay;
 mod reading;
