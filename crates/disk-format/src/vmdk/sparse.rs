@@ -175,11 +175,15 @@ impl Layout for Grains {
     fn run_at(&self, file: &dyn BlockDevice, offset: u64, max_len: u64) -> kiln_block::Result<Run> {
         let index = offset / self.table_span();
         let in_table = offset % self.table_span();
-        let max_len = max_len.min(self.table_span() - in_table);
         let sector = self.directory[index as usize];
         if sector == 0 {
-            return Ok(Run { place: Place::Hole, len: max_len });
+            let following = self.directory[index as usize + 1..].iter();
+            // No further than the question goes: a small read must not look at a large directory.
+            let empty = following.take((max_len / self.table_span()) as usize + 1).take_while(|s| **s == 0);
+            let len = (1 + empty.count() as u64) * self.table_span() - in_table;
+            return Ok(Run { place: Place::Hole, len: len.min(max_len) });
         }
+        let max_len = max_len.min(self.table_span() - in_table);
         let table = self.tables.get(index, || self.read_table(file, index, sector))?;
         let (number, within) = ((in_table / self.grain_bytes) as usize, in_table % self.grain_bytes);
         let first = self.place(table[number]);

@@ -2,6 +2,7 @@
 //! refused.
 
 mod build;
+mod corpus;
 mod differential;
 mod hostile;
 mod overlay;
