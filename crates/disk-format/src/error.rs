@@ -1,4 +1,4 @@
-//! Why an image is refused.
+//! Why an image is refused, or could not be written.
 //!
 //! One variant is one cause with one stable [`Error::code`]. Sentences are for people and may change.
 
@@ -31,7 +31,7 @@ impl std::fmt::Display for Reference {
     }
 }
 
-/// Why an image cannot be opened.
+/// Why an image cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device that holds the image failed.
@@ -107,6 +107,12 @@ pub enum Error {
         /// What was found, without a full stop.
         reason: String,
     },
+    /// What an image is written to failed.
+    #[error("the image cannot be written: {0}")]
+    Sink(#[source] std::io::Error),
+    /// The writing of an image was stopped.
+    #[error("stopped before the image was complete")]
+    Cancelled,
     /// A new image cannot have this size.
     #[error("a disk of {0} bytes cannot be made")]
     InvalidSize(u64),
@@ -133,6 +139,8 @@ impl Error {
             Self::OutsideFile { .. } => "outside-file",
             Self::Overlap { .. } => "overlap",
             Self::Malformed { .. } => "malformed",
+            Self::Sink(_) => "unwritable",
+            Self::Cancelled => "cancelled",
             Self::InvalidSize(_) => "invalid-size",
         }
     }

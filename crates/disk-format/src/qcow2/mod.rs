@@ -13,6 +13,7 @@ mod create;
 mod entry;
 mod header;
 mod image;
+pub(crate) mod layout;
 mod table;
 mod verify;
 

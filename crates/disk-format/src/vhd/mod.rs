@@ -21,7 +21,7 @@ use crate::window::Window;
 use crate::{Error, Format, Limits, Reference, Result};
 
 /// What a footer, and so a dynamic disk's file, begins with.
-const COOKIE: &[u8; 8] = b"conectix";
+pub(crate) const COOKIE: &[u8; 8] = b"conectix";
 
 /// Length of a footer.
 const FOOTER_BYTES: usize = 512;
@@ -74,7 +74,7 @@ fn read_footer(device: &dyn BlockDevice, offset: u64) -> Result<[u8; FOOTER_BYTE
 }
 
 /// The ones' complement of the sum of all bytes but those of the checksum field itself.
-fn checksum(structure: &[u8], field_at: usize) -> u32 {
+pub(crate) fn checksum(structure: &[u8], field_at: usize) -> u32 {
     let sum = |bytes: &[u8]| bytes.iter().map(|byte| u32::from(*byte)).sum::<u32>();
     !(sum(&structure[..field_at]) + sum(&structure[field_at + 4..]))
 }

@@ -1,5 +1,5 @@
 //! Images that QEMU made and images of odd layouts, read against what QEMU reads; images that nobody should make,
-//! refused.
+//! refused; images that Kiln writes, read by QEMU.
 
 mod build;
 mod corpus;
@@ -8,3 +8,4 @@ mod hostile;
 mod overlay;
 mod reading;
 mod sample;
+mod writing;
