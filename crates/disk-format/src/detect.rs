@@ -45,8 +45,12 @@ pub enum Format {
     Iso9660,
     /// Windows imaging format.
     Wim,
-    /// Tape archive, which an OVA appliance is too.
+    /// Appliance: a tape archive of a description and disk images.
+    Ova,
+    /// Tape archive.
     Tar,
+    /// cpio archive.
+    Cpio,
     /// Zip archive.
     Zip,
     /// 7-Zip archive.
@@ -85,7 +89,9 @@ impl Format {
             Self::Luks => "luks",
             Self::Iso9660 => "iso9660",
             Self::Wim => "wim",
+            Self::Ova => "ova",
             Self::Tar => "tar",
+            Self::Cpio => "cpio",
             Self::Zip => "zip",
             Self::SevenZip => "7z",
             Self::Rar => "rar",
@@ -98,11 +104,25 @@ impl Format {
         }
     }
 
+    /// Whether the file's first sector is the format's own and not the disk's. An image that is a boot sector as well
+    /// would boot as another disk than it converts to. CDs and archives are refused anyway, by the name that helps
+    /// more.
+    fn begins_with_structures(self, head: &[u8]) -> bool {
+        match self {
+            Self::Qcow2 | Self::Vmdk => true,
+            Self::Vhd => head.starts_with(b"conectix"),
+            _ => false,
+        }
+    }
+
     /// What the owner of such a file can do to have it accepted.
     pub fn advice(self) -> &'static str {
         match self {
+            Self::Ova => "it is a tar archive: unpack it (`tar -xf`) and give the VMDK disk that it holds",
             Self::Tar => "unpack it (`tar -xf`) and give the disk image that it holds",
-            Self::Zip | Self::SevenZip | Self::Rar => "unpack it and give the disk image that it holds",
+            Self::Cpio | Self::Zip | Self::SevenZip | Self::Rar => {
+                "unpack it and give the disk image that it holds"
+            }
             Self::Gzip | Self::Xz | Self::Bzip2 | Self::Zstd | Self::Lz4 => "decompress it first",
             Self::Iso9660 | Self::Wim => "install the system onto a disk and give that disk's image",
             Self::Luks => "give an image whose system disk is not encrypted",
@@ -135,7 +155,8 @@ const MAGICS: &[(Format, At, &[u8])] = &[
     (Format::Vhdx, At::Head(0), b"vhdxfile"),
     (Format::Vmdk, At::Head(0), b"KDMV"),
     (Format::Vmdk, At::Head(0), b"COWD"),
-    (Format::Vmdk, At::Head(0), b"# Disk DescriptorFile"),
+    // An extent of ESX's seSparse disks.
+    (Format::Vmdk, At::Head(0), b"\xbe\xba\xfe\xca\0\0\0\0"),
     (Format::Vdi, At::Head(0x40), b"\x7f\x10\xda\xbe"),
     (Format::Parallels, At::Head(0), b"WithoutFreeSpace"),
     (Format::Parallels, At::Head(0), b"WithouFreSpacExt"),
@@ -144,7 +165,8 @@ const MAGICS: &[(Format, At, &[u8])] = &[
     (Format::Luks, At::Head(0), b"LUKS\xba\xbe"),
     (Format::Iso9660, At::Head(0x8001), b"CD001"),
     (Format::Wim, At::Head(0), b"MSWIM\0\0\0"),
-    (Format::Tar, At::Head(257), b"ustar"),
+    (Format::Cpio, At::Head(0), b"070701"),
+    (Format::Cpio, At::Head(0), b"070702"),
     (Format::Zip, At::Head(0), b"PK\x03\x04"),
     (Format::SevenZip, At::Head(0), b"7z\xbc\xaf\x27\x1c"),
     (Format::Rar, At::Head(0), b"Rar!\x1a\x07"),
@@ -186,12 +208,7 @@ pub fn detect(device: &dyn BlockDevice) -> Result<Format> {
     let Some(first) = found.next() else { return Ok(Format::Raw) };
     match found.find(|other| *other != first) {
         Some(other) => Err(Error::Ambiguous(first, other)),
-        // An image file is no boot sector. One that is both would boot as another disk than it converts to. CDs and
-        // archives are refused anyway, by the name that helps more.
-        None if head.get(510..512) == Some(BOOT_SIGNATURE)
-            && has_partition(&head)
-            && first == Format::Qcow2 =>
-        {
+        None if first.begins_with_structures(&head) && is_boot_sector(&head) => {
             Err(Error::Ambiguous(first, Format::Raw))
         }
         None => Ok(first),
@@ -211,11 +228,30 @@ fn marks<'a>(head: &'a [u8], tail: &'a [u8]) -> impl Iterator<Item = Format> + '
         };
         place.is_some_and(|bytes| bytes.starts_with(magic))
     });
-    qcow.into_iter().chain(listed.map(|(format, ..)| *format))
+    let tar = head.get(257..).is_some_and(|rest| rest.starts_with(b"ustar")).then(|| tar_kind(head));
+    let text = is_descriptor(head).then_some(Format::Vmdk);
+    qcow.into_iter().chain(listed.map(|(format, ..)| *format)).chain(tar).chain(text)
 }
 
-/// Whether a boot sector's partition table has an entry in use.
-fn has_partition(sector: &[u8]) -> bool {
+/// An appliance is an archive whose first member is its description.
+fn tar_kind(head: &[u8]) -> Format {
+    const NAME_BYTES: usize = 100;
+    let name = head[..NAME_BYTES].split(|byte| *byte == 0).next().unwrap_or_default();
+    if name.to_ascii_lowercase().ends_with(b".ovf") { Format::Ova } else { Format::Tar }
+}
+
+/// Whether this is a VMDK descriptor: comments and empty lines, then a version; what QEMU takes for one, too.
+fn is_descriptor(head: &[u8]) -> bool {
+    let mut lines = head.split(|byte| *byte == b'\n').map(|line| line.trim_ascii());
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with(b"#"));
+    head.starts_with(b"# Disk DescriptorFile") || first.is_some_and(|line| line.starts_with(b"version="))
+}
+
+/// Whether a machine would boot from this sector and find a partition.
+fn is_boot_sector(head: &[u8]) -> bool {
+    let Some(sector) = head.get(..512).filter(|sector| sector.ends_with(BOOT_SIGNATURE)) else {
+        return false;
+    };
     sector[446..510].chunks_exact(16).any(|entry| matches!(entry[0], 0 | 0x80) && entry[4] != 0)
 }
 
@@ -254,6 +290,23 @@ mod tests {
     }
 
     #[test]
+    fn archives_and_descriptors_are_known_by_more_than_a_magic() {
+        let tar = |name: &[u8]| detect(&image(10240, &[(0, name), (257, b"ustar")])).expect("one mark");
+        assert_eq!(tar(b"appliance.ovf"), Format::Ova);
+        assert_eq!(tar(b"disk.raw"), Format::Tar);
+        for text in ["# Disk DescriptorFile\n", "# a\n\r\n  \nversion=1\n", "version=3\r\nCID=1"] {
+            assert_eq!(
+                detect(&image(700, &[(0, text.as_bytes())])).expect("one mark"),
+                Format::Vmdk,
+                "{text}"
+            );
+        }
+        for text in ["#!/bin/sh\nset -e\nversion=1\n", "# only comments\n", "a version=1\n"] {
+            assert_eq!(detect(&image(700, &[(0, text.as_bytes())])).expect("none"), Format::Raw, "{text}");
+        }
+    }
+
+    #[test]
     fn what_has_no_mark_is_raw_however_short() {
         for size in [1, 3, 511, 512, 70_000] {
             assert_eq!(detect(&image(size, &[])).expect("readable"), Format::Raw);
@@ -267,6 +320,11 @@ mod tests {
         assert!(matches!(detect(&footer), Err(Error::Ambiguous(Format::Qcow2, Format::Vhd))));
         let boot = image(65536, &[(0, b"QFI\xfb\0\0\0\x03"), (450, &[0x83]), (510, b"\x55\xaa")]);
         assert!(matches!(detect(&boot), Err(Error::Ambiguous(Format::Qcow2, Format::Raw))));
+        let boot = image(65536, &[(0, b"KDMV"), (450, &[0x83]), (510, b"\x55\xaa")]);
+        assert!(matches!(detect(&boot), Err(Error::Ambiguous(Format::Vmdk, Format::Raw))));
+        // The first sector of a fixed VHD is the disk's.
+        let fixed = image(65536, &[(450, &[0x83]), (510, b"\x55\xaa"), (65536 - 512, b"conectix")]);
+        assert_eq!(detect(&fixed).expect("one format"), Format::Vhd);
         let both_ends = image(65536, &[(0, b"conectix"), (65536 - 512, b"conectix")]);
         assert_eq!(detect(&both_ends).expect("one format"), Format::Vhd);
     }

@@ -1,4 +1,4 @@
-//! Why an image is refused.
+//! Why an image is refused, or could not be written.
 //!
 //! One variant is one cause with one stable [`Error::code`]. Sentences are for people and may change.
 
@@ -14,6 +14,10 @@ pub enum Reference {
     BackingFile,
     /// Another file that holds this image's data.
     DataFile,
+    /// Another file that holds a part of the disk.
+    Extent,
+    /// The image that this one records the differences from.
+    Parent,
 }
 
 impl std::fmt::Display for Reference {
@@ -21,11 +25,13 @@ impl std::fmt::Display for Reference {
         f.write_str(match self {
             Self::BackingFile => "a backing file",
             Self::DataFile => "an external data file",
+            Self::Extent => "another file for a part of its disk",
+            Self::Parent => "a parent image",
         })
     }
 }
 
-/// Why an image cannot be opened.
+/// Why an image cannot be opened or written.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The device that holds the image failed.
@@ -101,12 +107,23 @@ pub enum Error {
         /// What was found, without a full stop.
         reason: String,
     },
+    /// What an image is written to failed.
+    #[error("the image cannot be written: {0}")]
+    Sink(#[source] std::io::Error),
+    /// The writing of an image was stopped.
+    #[error("stopped before the image was complete")]
+    Cancelled,
     /// A new image cannot have this size.
     #[error("a disk of {0} bytes cannot be made")]
     InvalidSize(u64),
 }
 
 impl Error {
+    /// A complaint about a field of an image.
+    pub(crate) fn malformed(format: Format, reason: impl Into<String>) -> Self {
+        Self::Malformed { format, reason: reason.into() }
+    }
+
     /// A word for this cause that never changes, for programs to match on.
     pub fn code(&self) -> &'static str {
         match self {
@@ -122,6 +139,8 @@ impl Error {
             Self::OutsideFile { .. } => "outside-file",
             Self::Overlap { .. } => "overlap",
             Self::Malformed { .. } => "malformed",
+            Self::Sink(_) => "unwritable",
+            Self::Cancelled => "cancelled",
             Self::InvalidSize(_) => "invalid-size",
         }
     }

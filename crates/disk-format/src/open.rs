@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use kiln_block::BlockDevice;
 
-use crate::{Error, Format, Result, detect, qcow2, raw};
+use crate::{Error, Format, Result, detect, qcow2, raw, vhd, vmdk};
 
 /// How much an image may claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,6 +55,8 @@ pub fn open(device: Arc<dyn BlockDevice>, limits: &Limits) -> Result<OpenedImage
     let device: Arc<dyn BlockDevice> = match format {
         Format::Raw => raw::open(device, limits)?,
         Format::Qcow2 => Arc::new(qcow2::Image::open(device, limits)?),
+        Format::Vhd => vhd::open(device, limits)?,
+        Format::Vmdk => vmdk::open(device, limits)?,
         other => return Err(Error::UnsupportedFormat(other)),
     };
     Ok(OpenedImage { format, virtual_size_bytes: device.size_bytes(), device })

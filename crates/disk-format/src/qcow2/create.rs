@@ -11,23 +11,13 @@ use std::os::unix::fs::FileExt;
 
 use kiln_block::{SECTOR_BYTES, check_bounds};
 
+use super::layout::{
+    CLUSTER, COPIED, Header, REFCOUNTS_PER_BLOCK, SIZE_BYTES_MAX, WORDS_PER_CLUSTER, refcount_clusters, words,
+};
 use crate::{Error, Result};
 
-const CLUSTER_BITS: u32 = 16;
 /// Length of an overlay's clusters in bytes.
-pub const CLUSTER_BYTES: usize = 1 << CLUSTER_BITS;
-const CLUSTER: u64 = CLUSTER_BYTES as u64;
-/// Entries of an L2 table, and of a refcount table's cluster.
-const WORDS_PER_CLUSTER: u64 = CLUSTER / 8;
-/// 16-bit refcounts.
-const REFCOUNTS_PER_BLOCK: u64 = CLUSTER / 2;
-const REFCOUNT_ORDER: u32 = 4;
-/// Length of the header without extensions.
-const HEADER_BYTES: usize = 112;
-/// Set in entries whose target has a refcount of exactly one.
-const COPIED: u64 = 1 << 63;
-/// What QEMU accepts: an L1 table of 32 MiB.
-const SIZE_BYTES_MAX: u64 = (32 << 20) / 8 * WORDS_PER_CLUSTER * CLUSTER;
+pub const CLUSTER_BYTES: usize = CLUSTER as usize;
 
 /// Makes `file`, which must be empty, an overlay of a disk of `virtual_size_bytes` that holds nothing yet.
 ///
@@ -94,7 +84,14 @@ impl<'a> OverlayWriter<'a> {
         }
         write(self.file, &words(&l1), CLUSTER)?;
         let (table_offset, table_clusters) = self.write_refcounts()?;
-        write(self.file, &self.header(table_offset, table_clusters), 0)
+        let header = Header {
+            size_bytes: self.size_bytes,
+            l1_entries: self.l1_entries,
+            refcount_table_offset: table_offset,
+            refcount_table_clusters: table_clusters,
+            zstd: false,
+        };
+        write(self.file, &header.bytes(), 0)
     }
 
     /// Writes refcounts of one for all clusters in use, their own included, and returns where their table is and
@@ -116,41 +113,6 @@ impl<'a> OverlayWriter<'a> {
         write(self.file, &words(&table), table_offset)?;
         Ok((table_offset, table_clusters))
     }
-
-    /// The header's fields at their places; what is 0 says: no backing file, no encryption, no snapshots, no
-    /// features, no extensions.
-    fn header(&self, refcount_table_offset: u64, refcount_table_clusters: u64) -> [u8; HEADER_BYTES + 8] {
-        let mut header = [0; HEADER_BYTES + 8];
-        let mut put = |at: usize, field: &[u8]| header[at..at + field.len()].copy_from_slice(field);
-        put(0, crate::detect::QCOW_MAGIC);
-        put(4, &3u32.to_be_bytes());
-        put(20, &CLUSTER_BITS.to_be_bytes());
-        put(24, &self.size_bytes.to_be_bytes());
-        put(36, &(self.l1_entries as u32).to_be_bytes());
-        put(40, &CLUSTER.to_be_bytes());
-        put(48, &refcount_table_offset.to_be_bytes());
-        put(56, &(refcount_table_clusters as u32).to_be_bytes());
-        put(96, &REFCOUNT_ORDER.to_be_bytes());
-        put(100, &(HEADER_BYTES as u32).to_be_bytes());
-        header
-    }
-}
-
-/// How many refcount blocks and refcount table clusters count `used` clusters and themselves.
-fn refcount_clusters(used: u64) -> (u64, u64) {
-    let (mut blocks, mut table) = (1, 1);
-    loop {
-        let needed = (used + blocks + table).div_ceil(REFCOUNTS_PER_BLOCK);
-        if needed <= blocks && blocks.div_ceil(WORDS_PER_CLUSTER) <= table {
-            return (blocks, table);
-        }
-        blocks = blocks.max(needed);
-        table = blocks.div_ceil(WORDS_PER_CLUSTER);
-    }
-}
-
-fn words(values: &[u64]) -> Vec<u8> {
-    values.iter().flat_map(|value| value.to_be_bytes()).collect()
 }
 
 fn write(file: &File, bytes: &[u8], offset: u64) -> Result<()> {
@@ -160,15 +122,6 @@ fn write(file: &File, bytes: &[u8], offset: u64) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn refcounts_cover_themselves() {
-        for used in [1, 5, 32_765, 32_766, 32_767, 32_768, 268_435_455, 300_000_000] {
-            let (blocks, table) = refcount_clusters(used);
-            assert!(blocks * REFCOUNTS_PER_BLOCK >= used + blocks + table, "{used}");
-            assert!(table * WORDS_PER_CLUSTER >= blocks, "{used}");
-        }
-    }
 
     #[test]
     fn impossible_sizes_are_refused() {

@@ -6,6 +6,7 @@
 
 use kiln_block::{BlockDevice, SECTOR_BYTES};
 
+use crate::compressed::Compression;
 use crate::detect::QCOW_MAGIC;
 use crate::field::{be32, be64};
 use crate::open::check_virtual_size;
@@ -43,15 +44,6 @@ const FEATURES_KNOWN: u64 =
 const EXTENSION_END: u32 = 0;
 const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
 const EXTENSION_ENCRYPTION: u32 = 0x0537_be77;
-
-/// How compressed clusters are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Compression {
-    /// A bare deflate stream.
-    Deflate,
-    /// Zstandard frames.
-    Zstd,
-}
 
 /// What readers need of a header.
 #[derive(Debug, Clone)]
@@ -182,7 +174,7 @@ impl Header {
 
 /// A complaint about a qcow2 file.
 pub(super) fn malformed(reason: impl Into<String>) -> Error {
-    Error::Malformed { format: Format::Qcow2, reason: reason.into() }
+    Error::malformed(Format::Qcow2, reason)
 }
 
 fn external(reference: Reference) -> Error {

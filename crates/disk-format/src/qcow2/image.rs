@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use kiln_block::{BlockDevice, Extent, ExtentKind, check_bounds};
 
-use super::compressed::CompressedClusters;
 use super::entry::Mapping;
 use super::header::Header;
 use super::table::{Join, Run, Tables};
 use super::verify::verify;
+use crate::compressed::CompressedClusters;
 use crate::{Limits, Result};
 
 /// A standalone qcow2 image: what it does not store is zeros.
@@ -40,9 +40,11 @@ impl Image {
             Mapping::Hole | Mapping::Zero => buf.fill(0),
             Mapping::Data { host } => {
                 // A file may end within its last cluster; QEMU reads zeros there.
-                let stored = (device.size_bytes() - host).min(run.len) as usize;
+                let stored = device.size_bytes().saturating_sub(host).min(run.len) as usize;
                 let (inside, beyond) = buf.split_at_mut(stored);
-                device.read_exact_at(inside, host)?;
+                if !inside.is_empty() {
+                    device.read_exact_at(inside, host)?;
+                }
                 beyond.fill(0);
             }
             Mapping::Compressed { host, len } => {

@@ -9,11 +9,11 @@
 //! Deliberately absent: refcounts (readers do not need them, so a dirty image is read like a clean one), internal
 //! snapshots, bitmaps, and anything that would open another file.
 
-mod compressed;
 mod create;
 mod entry;
 mod header;
 mod image;
+pub(crate) mod layout;
 mod table;
 mod verify;
 

@@ -1,16 +1,15 @@
 //! From a position on the virtual disk to the place of its bytes: the L1 table and a bounded cache of L2 tables.
 //!
-//! Invariants: the L1 table is held whole (its length was checked); no lock is held while a table is read; the
-//! cache never holds more than [`CACHE_BYTES`] and one table.
+//! Invariant: the L1 table is held whole (its length was checked).
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use kiln_block::BlockDevice;
 
 use super::entry::{Geometry, Mapping};
 use super::header::Header;
 use crate::Result;
+use crate::cache::TableCache;
 
 /// Most bytes of L2 tables kept for one image. With 64 KiB clusters this maps 128 GiB of disk.
 const CACHE_BYTES: usize = 16 << 20;
@@ -43,14 +42,7 @@ pub(super) struct Tables {
     table_span_bits: u32,
     /// The entries as they stand in the file.
     l1: Vec<u64>,
-    cache: RwLock<Cache>,
-}
-
-/// L2 tables by their position in the L1 table, and the order in which they came.
-#[derive(Default)]
-struct Cache {
-    tables: HashMap<u64, Arc<[u64]>>,
-    order: VecDeque<u64>,
+    cache: TableCache<u64>,
 }
 
 impl Tables {
@@ -58,7 +50,8 @@ impl Tables {
     pub(super) fn read(device: Arc<dyn BlockDevice>, header: &Header) -> Result<Self> {
         let geometry = Geometry::new(header, device.size_bytes());
         let l1 = read_words(&device, header.l1_offset, header.l1_entries as usize * 8)?;
-        Ok(Self { device, geometry, table_span_bits: header.table_span_bits(), l1, cache: RwLock::default() })
+        let cache = TableCache::new(CACHE_BYTES);
+        Ok(Self { device, geometry, table_span_bits: header.table_span_bits(), l1, cache })
     }
 
     pub(super) fn device(&self) -> &dyn BlockDevice {
@@ -94,7 +87,8 @@ impl Tables {
                 None => builder.push(Mapping::Hole, span_end),
                 Some(table_offset) => {
                     tables_left -= 1;
-                    builder.push_table(&self.table(index, table_offset)?, span_start, span_end)?
+                    let table = self.cache.get(index, || self.read_table(table_offset))?;
+                    builder.push_table(&table, span_start, span_end)?
                 }
             };
             if !goes_on {
@@ -102,33 +96,6 @@ impl Tables {
             }
         }
         Ok(builder.run.expect("the first piece is always taken"))
-    }
-
-    /// The L2 table of the L1 entry `index`, from the cache or the file.
-    fn table(&self, index: u64, table_offset: u64) -> kiln_block::Result<Arc<[u64]>> {
-        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
-        if let Some(table) = cache.tables.get(&index) {
-            return Ok(Arc::clone(table));
-        }
-        drop(cache);
-        let table: Arc<[u64]> = self.read_table(table_offset)?.into();
-        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
-        cache.insert(index, Arc::clone(&table));
-        Ok(table)
-    }
-}
-
-impl Cache {
-    fn insert(&mut self, index: u64, table: Arc<[u64]>) {
-        let capacity = (CACHE_BYTES / (table.len() * 8)).max(1);
-        if self.tables.insert(index, table).is_none() {
-            self.order.push_back(index);
-        }
-        while self.tables.len() > capacity
-            && let Some(oldest) = self.order.pop_front()
-        {
-            self.tables.remove(&oldest);
-        }
     }
 }
 

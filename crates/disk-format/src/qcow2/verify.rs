@@ -7,6 +7,7 @@
 use super::entry::Mapping;
 use super::header::Header;
 use super::table::Tables;
+use crate::occupied::{Occupied, Structure};
 use crate::{Error, Limits, Result};
 
 /// Checks the tables of an image.
@@ -20,16 +21,14 @@ pub(super) fn verify(header: &Header, tables: &Tables, limits: &Limits) -> Resul
     Ok(())
 }
 
-/// A structure's name and the bytes of the file that it takes.
-type Structure = (&'static str, u64, u64);
-
 /// The header and all tables.
 fn structures(header: &Header, tables: &Tables, limits: &Limits) -> Result<Vec<Structure>> {
     let cluster_bytes = header.cluster_bytes();
     let l1_bytes = header.l1_entries * 8;
     let mut found = vec![
         ("the header", 0, cluster_bytes),
-        ("the L1 table", header.l1_offset, header.l1_offset + l1_bytes),
+        // Nothing else may share a cluster with it, though the table may end within one.
+        ("the L1 table", header.l1_offset, header.l1_offset + l1_bytes.next_multiple_of(cluster_bytes)),
         (
             "the refcount table",
             header.refcount_table_offset,
@@ -46,32 +45,7 @@ fn structures(header: &Header, tables: &Tables, limits: &Limits) -> Result<Vec<S
         }
         found.push(("an L2 table", offset, offset + cluster_bytes));
     }
-    found.retain(|(_, start, end)| start < end);
     Ok(found)
-}
-
-/// The parts of the file that hold no data, in order and apart from each other.
-struct Occupied(Vec<(u64, u64)>);
-
-impl Occupied {
-    fn new(mut structures: Vec<Structure>) -> Result<Self> {
-        structures.sort_unstable_by_key(|(_, start, _)| *start);
-        if let Some(pair) = structures.windows(2).find(|pair| pair[0].2 > pair[1].1) {
-            return Err(Error::Overlap { what: pair[1].0, offset: pair[1].1 });
-        }
-        Ok(Self(structures.into_iter().map(|(_, start, end)| (start, end)).collect()))
-    }
-
-    /// Refuses data at `offset` up to `end`; an empty range is always fine.
-    fn check(&self, offset: u64, end: u64) -> Result<()> {
-        let before_end = self.0.partition_point(|(start, _)| *start < end);
-        match self.0[..before_end].last() {
-            Some((_, occupied_end)) if *occupied_end > offset => {
-                Err(Error::Overlap { what: "a data cluster", offset })
-            }
-            _ => Ok(()),
-        }
-    }
 }
 
 /// Checks each unit of one table; neighbours that also lie together in the file are looked up as one.
@@ -88,9 +62,9 @@ fn verify_table(tables: &Tables, table: &[u64], occupied: &Occupied) -> Result<(
         if start == pending.1 {
             pending.1 = end;
         } else {
-            occupied.check(pending.0, pending.1)?;
+            occupied.check("a data cluster", pending.0, pending.1)?;
             pending = (start, end);
         }
     }
-    occupied.check(pending.0, pending.1)
+    occupied.check("a data cluster", pending.0, pending.1)
 }

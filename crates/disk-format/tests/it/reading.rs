@@ -1,4 +1,4 @@
-//! Every byte and every extent as `qemu-img` gives them.
+//! Reading in particular circumstances: odd sizes, odd creators, many threads, formats that are not read.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -8,43 +8,8 @@ use kiln_disk_format::Format;
 use kiln_testkit::qemu_img;
 use rand::Rng;
 
-use crate::sample::{Sample, contents, map, opened, rng, seed};
-
-/// Images drawn for one run of the differential test.
-const SAMPLES: u64 = 60;
-
-#[test]
-fn drawn_images_read_as_qemu_reads_them() {
-    let seed = seed();
-    let threads: Vec<_> = (0..2)
-        .map(|part| {
-            std::thread::spawn(move || (part..SAMPLES).step_by(2).for_each(|n| compare_sample(seed, n)))
-        })
-        .collect();
-    for thread in threads {
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    }
-}
-
-fn compare_sample(seed: u64, number: u64) {
-    let mut rng = rng(seed.wrapping_add(number));
-    let sample = Sample::draw(&mut rng);
-    let told = format!("KILN_TEST_SEED={seed} sample {number}: {}", sample.options);
-    let image = opened(&sample.path);
-    assert_eq!(image.format, Format::Qcow2, "{told}");
-
-    let expected = qemu_img::contents(&sample.path, "qcow2");
-    assert_eq!(image.virtual_size_bytes, expected.len() as u64, "{told}");
-    assert!(contents(&image.device) == expected, "{told}: contents differ");
-    assert_eq!(map(&image.device), qemu_img::map(&sample.path, "qcow2"), "{told}");
-    for _ in 0..50 {
-        let start = rng.random_range(0..expected.len());
-        let len = rng.random_range(0..=(expected.len() - start).min(200_000));
-        let mut part = vec![0x5a; len];
-        image.device.read_exact_at(&mut part, start as u64).expect("in bounds");
-        assert!(part == expected[start..start + len], "{told}: {len} bytes at {start}");
-    }
-}
+use crate::build;
+use crate::sample::{contents, opened, rng, seed};
 
 #[test]
 fn a_size_within_a_sector_is_cut_as_qemu_cuts_it() {
@@ -95,9 +60,7 @@ fn many_threads_read_one_image_at_once() {
 fn formats_that_are_only_recognised_are_refused_by_name() {
     let directory = tempfile::tempdir().expect("temporary directory");
     for (format, expected) in [
-        ("vpc", Format::Vhd),
         ("vhdx", Format::Vhdx),
-        ("vmdk", Format::Vmdk),
         ("vdi", Format::Vdi),
         ("qed", Format::Qed),
         ("qcow", Format::Qcow1),
@@ -111,5 +74,23 @@ fn formats_that_are_only_recognised_are_refused_by_name() {
             matches!(error, kiln_disk_format::Error::UnsupportedFormat(found) if found == expected),
             "{format}: {error}"
         );
+    }
+}
+
+/// Creators that QEMU 7.2 does not know yet. Since version 10 it sizes their disks by the current size, as here; the
+/// older one is told to.
+#[test]
+fn disks_of_other_creators_are_not_cut_to_their_geometry() {
+    let mut rng = rng(1);
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = directory.path().join("azure.vhd");
+    for creator in [b"wa\0\0", b"vbox", b"vs  "] {
+        let bytes = build::vhd::with_creator(&mut rng, *creator);
+        std::fs::write(&path, bytes).expect("a file");
+        let raw = directory.path().join("theirs.raw");
+        let source = format!("driver=vpc,force_size_calc=current_size,file.filename={}", path.display());
+        let arguments = ["convert", "--image-opts", &source, "-O", "raw", raw.to_str().expect("UTF-8")];
+        qemu_img::run("qemu-img", arguments);
+        assert!(contents(&opened(&path).device) == std::fs::read(&raw).expect("qemu-img wrote it"));
     }
 }

@@ -1,4 +1,5 @@
-//! Compressed clusters: reading, decompressing, and a small cache for readers that take less than a cluster.
+//! Compressed clusters (VMDK calls them grains): reading, decompressing, and a small cache for readers that take
+//! less than a cluster.
 //!
 //! Invariants: a cluster never becomes more than a cluster, whatever its stream says; decoders write into the
 //! cluster's own buffer and so need no window of their own; no lock is held during I/O or decompression.
@@ -9,7 +10,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use flate2::{Decompress, FlushDecompress, Status};
 use kiln_block::BlockDevice;
 
-use super::header::Compression;
+/// How compressed clusters are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    /// A bare deflate stream that makes a whole cluster; what follows that is ignored, as QEMU does.
+    Deflate,
+    /// A deflate stream in zlib's envelope, which must be whole. The disk may end within its last cluster.
+    Zlib,
+    /// Zstandard frames that make a whole cluster.
+    Zstd,
+}
 
 /// Most bytes of decompressed clusters kept for one image.
 const CACHE_BYTES: usize = 4 << 20;
@@ -19,7 +29,7 @@ const CACHE_CLUSTERS: usize = 64;
 const IDLE_DECODERS: usize = 16;
 
 /// The compressed clusters of one image.
-pub(super) struct CompressedClusters {
+pub(crate) struct CompressedClusters {
     compression: Compression,
     cluster_bytes: usize,
     idle: Mutex<Vec<Decoder>>,
@@ -43,17 +53,18 @@ struct Decoder {
 
 enum Codec {
     Deflate(Decompress),
+    Zlib(Decompress),
     Zstd(zstd::bulk::Decompressor<'static>),
 }
 
 impl CompressedClusters {
-    pub(super) fn new(compression: Compression, cluster_bytes: u64) -> Self {
+    pub(crate) fn new(compression: Compression, cluster_bytes: u64) -> Self {
         let cluster_bytes = cluster_bytes as usize;
         Self { compression, cluster_bytes, idle: Mutex::default(), cache: Mutex::default() }
     }
 
-    /// Fills `buf` with the bytes at `within` of the cluster that is stored in `len` bytes at `host`.
-    pub(super) fn read(
+    /// Fills `buf` with the bytes at `within` of the cluster whose stream lies within `len` bytes at `host`.
+    pub(crate) fn read(
         &self,
         device: &dyn BlockDevice,
         (host, len): (u64, u64),
@@ -61,18 +72,21 @@ impl CompressedClusters {
         buf: &mut [u8],
     ) -> kiln_block::Result<()> {
         if buf.len() == self.cluster_bytes {
-            return self.decompress(device, host, len, buf);
+            let made = self.decompress(device, host, len, buf)?;
+            return check_made(made, buf.len(), host);
         }
         let bytes = match self.cached(host, len) {
             Some(bytes) => bytes,
             None => {
                 let mut cluster = vec![0; self.cluster_bytes];
-                self.decompress(device, host, len, &mut cluster)?;
+                let made = self.decompress(device, host, len, &mut cluster)?;
+                cluster.truncate(made);
                 let bytes: Arc<[u8]> = cluster.into();
                 self.keep(Cluster { host, len, bytes: Arc::clone(&bytes) });
                 bytes
             }
         };
+        check_made(bytes.len(), within + buf.len(), host)?;
         buf.copy_from_slice(&bytes[within..within + buf.len()]);
         Ok(())
     }
@@ -94,13 +108,14 @@ impl CompressedClusters {
         cache.push_back(cluster);
     }
 
+    /// Fills the beginning of `cluster` and returns how much of it.
     fn decompress(
         &self,
         device: &dyn BlockDevice,
         host: u64,
         len: u64,
         cluster: &mut [u8],
-    ) -> kiln_block::Result<()> {
+    ) -> kiln_block::Result<usize> {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
         let mut decoder = match idle {
             Some(decoder) => decoder,
@@ -108,24 +123,32 @@ impl CompressedClusters {
         };
         decoder.input.resize(len as usize, 0);
         device.read_exact_at(&mut decoder.input, host)?;
-        if let Err(reason) = decoder.codec.decode(&decoder.input, cluster) {
-            return Err(kiln_block::Error::Corrupt {
-                offset: host,
-                reason: format!("compressed cluster: {reason}"),
-            });
-        }
+        let made = decoder.codec.decode(&decoder.input, cluster).map_err(|reason| corrupt(host, reason))?;
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < IDLE_DECODERS {
             idle.push(decoder);
         }
-        Ok(())
+        Ok(made)
     }
+}
+
+/// Refuses a cluster of `made` bytes where `needed` are asked for.
+fn check_made(made: usize, needed: usize, host: u64) -> kiln_block::Result<()> {
+    if made < needed {
+        return Err(corrupt(host, format!("it holds {made} of {needed} bytes")));
+    }
+    Ok(())
+}
+
+fn corrupt(host: u64, reason: String) -> kiln_block::Error {
+    kiln_block::Error::Corrupt { offset: host, reason: format!("compressed cluster: {reason}") }
 }
 
 impl Decoder {
     fn new(compression: Compression) -> kiln_block::Result<Self> {
         let codec = match compression {
             Compression::Deflate => Codec::Deflate(Decompress::new(false)),
+            Compression::Zlib => Codec::Zlib(Decompress::new(true)),
             Compression::Zstd => Codec::Zstd(zstd::bulk::Decompressor::new()?),
         };
         Ok(Self { codec, input: Vec::new() })
@@ -133,24 +156,32 @@ impl Decoder {
 }
 
 impl Codec {
-    /// Fills `output`. The input is longer than the stream: its length is known in sectors only.
-    fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<(), String> {
+    /// Fills the beginning of `output` and returns how much of it. The input is longer than the stream: its length
+    /// is known in sectors only.
+    fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Result<usize, String> {
         match self {
             Self::Deflate(inflate) => {
                 inflate.reset(false);
-                let status = inflate.decompress(input, output, FlushDecompress::Finish);
-                match status.map_err(|error| error.to_string())? {
-                    Status::Ok | Status::BufError | Status::StreamEnd
-                        if inflate.total_out() == output.len() as u64 =>
-                    {
-                        Ok(())
-                    }
-                    _ => Err(format!("it holds {} of {} bytes", inflate.total_out(), output.len())),
+                decode_stream(inflate, input, output)?;
+                Ok(inflate.total_out() as usize)
+            }
+            Self::Zlib(inflate) => {
+                inflate.reset(true);
+                match decode_stream(inflate, input, output)? {
+                    Status::StreamEnd => Ok(inflate.total_out() as usize),
+                    _ => Err("its stream does not end with the cluster".to_owned()),
                 }
             }
-            Self::Zstd(decoder) => decode_frames(decoder, input, output),
+            Self::Zstd(decoder) => {
+                decode_frames(decoder, input, output)?;
+                Ok(output.len())
+            }
         }
     }
+}
+
+fn decode_stream(inflate: &mut Decompress, input: &[u8], output: &mut [u8]) -> Result<Status, String> {
+    inflate.decompress(input, output, FlushDecompress::Finish).map_err(|error| error.to_string())
 }
 
 /// Fills `output` from one or more frames, as QEMU does.
@@ -212,6 +243,26 @@ mod tests {
         frames.extend(zstd::bulk::compress(&bytes[1000..], 1).expect("memory"));
         frames.extend([0xee; 300]);
         assert_eq!(read(Compression::Zstd, &frames).expect("reads"), bytes);
+    }
+
+    #[test]
+    fn a_zlib_stream_may_be_short_but_must_be_whole() {
+        let bytes = content(CLUSTER);
+        let zlib = |bytes: &[u8]| {
+            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("memory")
+        };
+        assert_eq!(read(Compression::Zlib, &zlib(&bytes)).expect("reads"), bytes);
+        let part = |stored: &[u8], len: usize| {
+            let device = MemoryDevice::from_bytes(stored);
+            let clusters = CompressedClusters::new(Compression::Zlib, CLUSTER as u64);
+            clusters.read(&device, (0, stored.len() as u64), 0, &mut vec![0; len])
+        };
+        let short = zlib(&bytes[..1024]);
+        assert!(part(&short, 1024).is_ok());
+        assert!(part(&short, 1025).is_err());
+        assert!(part(&short[..short.len() - 1], 1024).is_err());
+        assert!(part(&zlib(&vec![0; CLUSTER + 1]), 1024).is_err(), "more than a cluster");
     }
 
     #[test]
