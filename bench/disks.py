@@ -23,9 +23,8 @@ LINUX_PARTITION = 0x83
 
 # What a server for developers has: about 2.2 GB of programs, libraries and data, without documentation.
 SERVER_PACKAGES = [
-    "build-essential", "clang-14", "llvm-14-dev", "golang-1.19-go", "openjdk-17-jdk-headless",
-    "libreoffice-core-nogui", "postgresql-15", "mariadb-server-core", "python3-scipy", "python3-pandas",
-    "git", "emacs-nox", "r-base-core", "nginx",
+    "build-essential", "openjdk-17-jdk-headless", "libreoffice-core-nogui", "postgresql-15", "mariadb-server-core",
+    "python3-scipy", "python3-pandas", "git", "emacs-nox", "r-base-core", "nginx",
 ]  # fmt: skip
 
 
@@ -64,7 +63,12 @@ class System:
 
     @property
     def data_bytes(self) -> int:
-        return self.raw.stat().st_blocks * 512
+        return allocated_bytes(self.raw)
+
+
+def allocated_bytes(path: Path) -> int:
+    """What a sparse file holds."""
+    return path.stat().st_blocks * 512
 
 
 def virtual_bytes(image: Path) -> int:
@@ -115,7 +119,7 @@ def grown(system: System, size_bytes: int, data_bytes: int) -> Path:
     first, count = system.virtual_bytes, size_bytes - system.virtual_bytes
     with unfinished.open("r+b") as disk:
         add_partition(disk, first, count)
-        wanted = max(0, data_bytes - unfinished.stat().st_blocks * 512) // PIECE_BYTES
+        wanted = max(0, data_bytes - allocated_bytes(unfinished)) // PIECE_BYTES
         step = count // max(1, wanted) // PAGE_BYTES * PAGE_BYTES
         source = pieces(system.raw, seed=1)
         for number in range(wanted):

@@ -77,12 +77,12 @@ def read_nbd(url: str):
 
 @contextlib.contextmanager
 def qemu_nbd(image: Path, socket_path: Path):
-    """A `qemu-nbd` that serves an image read-only; answers the export's URL."""
+    """A `qemu-nbd` that serves an image read-only; answers the export's URL and the process."""
     command = ["qemu-nbd", "-r", "-t", "-e", "16", "-f", "qcow2", "-k", str(socket_path), str(image)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
     try:
         wait_for_socket(socket_path, process)
-        yield f"nbd+unix:///?socket={socket_path}"
+        yield f"nbd+unix:///?socket={socket_path}", process.pid
     finally:
         process.terminate()
         process.wait()

@@ -8,7 +8,7 @@ from pathlib import Path
 from peers import run
 from rows import Row
 
-COLUMNS = ["what", "Kiln", "peer", "ratio", "goal", "", "peer is", "remarks"]
+COLUMNS = ["what", "Kiln", "peer", "ratio", "goal", "", "CPU", "peer is", "remarks"]
 
 
 def machine() -> dict:
@@ -69,7 +69,12 @@ def line(row: Row) -> list[str]:
         kiln, goal = seconds(row.kiln), goals(row)
     ratio = f"{row.ratio:.2f}x" if row.ratio is not None else ""
     verdict = {True: "pass", False: "MISS", None: ""}[row.passed]
-    return [row.name, kiln, seconds(row.peer), ratio, goal, verdict, row.peer_name, row.note]
+    return [row.name, kiln, seconds(row.peer), ratio, goal, verdict, cpu(row), row.peer_name, row.note]
+
+
+def cpu(row: Row) -> str:
+    """CPU seconds of Kiln and of the peer."""
+    return f"{row.kiln.cpu_median:.1f} : {row.peer.cpu_median:.1f} s" if row.kiln and row.peer else ""
 
 
 def goals(row: Row) -> str:

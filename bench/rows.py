@@ -1,7 +1,7 @@
 """What is measured, and what it is measured against: one function for each row group of the table.
 
-A function takes the bench and yields rows. It prepares what it needs outside the timed calls, and removes what takes
-much space. A goal is either a ratio (Kiln's time over the peer's), seconds, or bytes.
+A function takes the session and yields rows. It prepares what it needs outside the timed calls, and removes what
+takes much space. A goal is a ratio (Kiln's time over the peer's), seconds, or bytes.
 """
 
 import shutil
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import disks
 import peers
 from kiln import OTHER_REGIONS
-from timing import Series, interleaved
+from timing import Series, Way, interleaved, own_cpu, process_cpu
 
 MIB, GIB = 1 << 20, 1 << 30
 CHANGE_BYTES = 100 * MIB
@@ -51,152 +51,150 @@ class Row:
         return all(checks) if checks else None
 
 
-def imports(bench):
+def imports(session):
     """A new image, then the same image again."""
-    system, server, web = bench.system, bench.server, bench.web
-    url = f"{web}/{system.image.name}"
-    accounts = [server.account(f"import-{number}") for number in range(bench.repeats)]
+    system, server = session.system, session.server
+    url = f"{session.web}/{system.image.name}"
+    accounts = [server.account(f"import-{number}") for number in range(session.repeats)]
+    raw, compressed = session.work / "convert.raw", session.work / "convert.qcow2"
+    # Made beforehand, for its length.
+    compressed_bytes = system.compressed.stat().st_size
     before = server.stored_bytes()
-
-    def kiln(number):
-        return lambda: accounts[number].import_image(url, "first")
-
-    def raw(number):
-        return fresh(bench.work / "convert.raw", lambda path: peers.to_raw(system.image, path))
-
-    def compressed(number):
-        return fresh(bench.work / "convert.qcow2", lambda path: peers.to_compressed(system.image, path))
-
-    series = interleaved(bench.repeats, kiln=kiln, raw=raw, compressed=compressed)
-    stored = (server.stored_bytes() - before) // bench.repeats
-    note = f"{mb(system.data_bytes)} of data kept in {mb(stored)}; qcow2 of qemu-img: "
-    note += mb((bench.work / "convert.qcow2").stat().st_size)
+    series = interleaved(
+        session.repeats,
+        clean=lambda: remove(raw, compressed),
+        kiln=served(server, lambda number: accounts[number].import_image(url, "first")),
+        raw=tool(lambda _: peers.to_raw(system.image, raw)),
+        compressed=tool(lambda _: peers.to_compressed(system.image, compressed)),
+    )
+    stored = (server.stored_bytes() - before) // session.repeats
+    note = f"{mb(system.data_bytes)} of data kept in {mb(stored)}; by the second peer in {mb(compressed_bytes)}"
     yield Row("import", series["kiln"], series["raw"], "qemu-img convert to raw, fsync", ratio_goal=2.0, note=note)
     peer = "qemu-img convert to zstd qcow2, fsync"
     yield Row("import", series["kiln"], series["compressed"], peer, ratio_goal=0.4)
-    yield from repeated_import(bench, url, accounts, series["compressed"])
+
+    before = server.stored_bytes()
+    again = served(server, lambda number: accounts[number].import_image(url, "second"))
+    again = interleaved(session.repeats, again=again)["again"]
+    note = f"{mb((server.stored_bytes() - before) // session.repeats)} new in the store"
+    yield Row("import again", again, series["compressed"], "the same again", note=note)
 
 
-def repeated_import(bench, url, accounts, compressed):
-    before = bench.server.stored_bytes()
-    again = interleaved(bench.repeats, kiln=lambda n: lambda: accounts[n].import_image(url, "second"))["kiln"]
-    new = (bench.server.stored_bytes() - before) // bench.repeats
-    yield Row("import again", again, compressed, "the same convert again", note=f"{mb(new)} new in the store")
-
-
-def creates(bench):
+def creates(session):
     """CreateImage of an instance that wrote 100 MB, on a small and on a large base."""
-    account = bench.server.account("create")
-    small = account.import_image(f"{bench.web}/{bench.small_base.name}", "base")
-    yield create_on(bench, bench.server, account, small, bench.small_base)
-    bench.start_large()
-    yield create_on(bench, bench.large_server, bench.large_account, bench.large_image, bench.large_base)
+    account = session.server.account("create")
+    small = account.import_image(f"{session.web}/{session.small_base.name}", "base")
+    yield create_on(session, session.server, account, small, session.small_base)
+    session.start_large()
+    yield create_on(session, session.large_server, session.large_account, session.large_image, session.large_base)
 
 
-def create_on(bench, server, account, image, base):
+def create_on(session, server, account, image, base):
     instance = account.launch_and_stop(image)
-    overlay = server.overlay(instance)
+    overlay, flat = server.overlay(instance), session.work / "flat.qcow2"
     before = server.stored_bytes()
 
-    def kiln(number):
-        disks.change_overlay(overlay, bench.system.raw, CHANGE_BYTES, 10 + number, bench.work / "pieces")
+    def change_and_create(number):
+        disks.change_overlay(overlay, session.system.raw, CHANGE_BYTES, 10 + number, session.work / "pieces")
         return lambda: account.create_image(instance, f"created-{number}")
 
-    def peer(number):
-        return fresh(bench.work / "flat.qcow2", lambda path: peers.flatten(overlay, base, path))
-
-    series = interleaved(bench.repeats, kiln=kiln, peer=peer)
-    new = (server.stored_bytes() - before) // bench.repeats
-    (bench.work / "flat.qcow2").unlink()
+    series = interleaved(
+        session.repeats,
+        clean=lambda: remove(flat),
+        kiln=Way(change_and_create, lambda: process_cpu(server.process.pid)),
+        peer=tool(lambda _: peers.flatten(overlay, base, flat)),
+    )
+    new = (server.stored_bytes() - before) // session.repeats
     account.terminate(instance)
-    data = base.stat().st_blocks * 512
-    name = f"CreateImage, {mb(CHANGE_BYTES)} changed, base of {data / 1e9:.1f} GB"
+    name = f"CreateImage, {mb(CHANGE_BYTES)} changed, base of {disks.allocated_bytes(base) / 1e9:.1f} GB"
     peer_name = "qemu-img convert to a full qcow2, fsync"
     return Row(name, series["kiln"], series["peer"], peer_name, seconds_goal=1.0, note=f"{mb(new)} new in the store")
 
 
-def root_disks(bench):
+def root_disks(session):
     """Root disks, as a launch prepares them: overlay, seed, and the base's export."""
-    image = bench.stored_system()
-    manifest = bench.manifest_of_stored_system()
-    tool = bench.example("root_disks", "kiln-service")
-    base = bench.system.image
+    session.stored_system()
+    program = session.example("root_disks", "kiln")
+    arguments = [session.server.store_dir(), session.manifest_of_stored_system()]
+    made = session.work / "roots"
 
-    def kiln(number):
-        def work(directory):
-            peers.run(tool, bench.server.store_dir(), manifest, directory, str(ROOT_DISKS))
+    def prepared(work):
+        def prepare(_):
+            made.mkdir()
+            return work
 
-        return fresh_directory(bench.work / "roots", work)
+        return Way(prepare, own_cpu)
 
-    def peer(number):
-        def work(directory):
-            for disk in range(ROOT_DISKS):
-                peers.create_overlay(base, directory / f"{disk}.qcow2")
+    def create_overlays():
+        for disk in range(ROOT_DISKS):
+            peers.create_overlay(session.system.image, made / f"{disk}.qcow2")
 
-        return fresh_directory(bench.work / "overlays", work)
+    series = interleaved(
+        session.repeats,
+        clean=lambda: shutil.rmtree(made),
+        kiln=prepared(lambda: peers.run(program, *arguments, made, str(ROOT_DISKS))),
+        peer=prepared(create_overlays),
+    )
+    note = "overlay, seed and NBD export of each; without the catalogue and QEMU"
+    peer = f"qemu-img create -b, {ROOT_DISKS} times"
+    yield Row(f"{ROOT_DISKS} root disks", series["kiln"], series["peer"], peer, seconds_goal=2.0, note=note)
 
-    series = interleaved(bench.repeats, kiln=kiln, peer=peer)
-    note = f"overlay, seed and NBD export of each, of image {image}; without the catalogue and QEMU"
-    shutil.rmtree(bench.work / "roots")
-    shutil.rmtree(bench.work / "overlays")
-    yield Row(f"{ROOT_DISKS} root disks", series["kiln"], series["peer"], "qemu-img create -b, 100 times",
-              seconds_goal=2.0, note=note)  # fmt: skip
 
-
-def reads(bench):
+def reads(session):
     """The whole image over NBD."""
-    url = bench.server.export_url(bench.stored_system())
-    socket = bench.work / "peer.sock"
-    with peers.qemu_nbd(bench.system.compressed, socket) as peer_url:
-        series = interleaved(
-            bench.repeats, kiln=lambda _: lambda: peers.read_nbd(url), peer=lambda _: lambda: peers.read_nbd(peer_url)
-        )
-    rate = bench.system.data_bytes / series["kiln"].median / 1e6
-    yield Row("read all over NBD (nbdcopy)", series["kiln"], series["peer"], "qemu-nbd on the zstd qcow2",
-              ratio_goal=1.0, note=f"{rate:.0f} MB/s, every chunk verified")  # fmt: skip
+    url = session.server.export_url(session.stored_system())
+    with peers.qemu_nbd(session.system.compressed, session.work / "peer.sock") as (peer_url, peer_pid):
+        series = interleaved(session.repeats, kiln=reader(url, session.server.process.pid), peer=reader(peer_url, peer_pid))
+    rate = session.system.data_bytes / series["kiln"].median / 1e6
+    note = f"{rate:.0f} MB/s, every chunk verified"
+    peer = "the same of qemu-nbd on the zstd qcow2"
+    yield Row("read all over NBD (nbdcopy)", series["kiln"], series["peer"], peer, ratio_goal=1.0, note=note)
 
 
-def copies(bench):
+def reader(url: str, server_pid: int) -> Way:
+    return Way(lambda _: lambda: peers.read_nbd(url), lambda: own_cpu() + process_cpu(server_pid))
+
+
+def copies(session):
     """A copy in another region, against copies of the image's file."""
-    image, account, system = bench.stored_system(), bench.owner, bench.system
-    regions = OTHER_REGIONS[: bench.repeats]
-
-    def kiln(number):
-        return lambda: account.copy_image(image, regions[number])
-
-    def raw(number):
-        return fresh(bench.work / "copy.raw", lambda path: peers.copy_sparse(system.raw, path))
-
-    def compressed(number):
-        return fresh(bench.work / "copy.qcow2", lambda path: peers.copy_object(system.compressed, path))
-
-    _ = system.raw, system.compressed
-    series = interleaved(len(regions), kiln=kiln, raw=raw, compressed=compressed)
-    note = f"{mb(bench.server.stored_bytes(regions[0]))} moved, every chunk verified"
+    image, system, server = session.stored_system(), session.system, session.server
+    regions = OTHER_REGIONS[: session.repeats]
+    sources = system.raw, system.compressed
+    copied = session.work / "copy"
+    series = interleaved(
+        len(regions),
+        clean=lambda: remove(copied),
+        kiln=served(server, lambda number: session.owner.copy_image(image, regions[number])),
+        raw=tool(lambda _: peers.copy_sparse(sources[0], copied)),
+        compressed=tool(lambda _: peers.copy_object(sources[1], copied)),
+    )
+    note = f"{mb(server.stored_bytes(regions[0]))} moved, every chunk verified"
     yield Row("copy to another region", series["kiln"], series["raw"], "cp --sparse=always of raw, fsync", note=note)
     yield Row("copy to another region", series["kiln"], series["compressed"], "copy of the zstd qcow2, fsync")
 
 
-def memory(bench):
+def memory(session):
     """The server's peak memory, and the time, for the largest disk that the limits allow."""
-    series, peak = bench.start_large()
-    base = bench.large_base
-    virtual, data = base.stat().st_size, base.stat().st_blocks * 512
-    name = f"peak memory, import of {virtual // GIB} GiB"
+    series, peak = session.start_large()
+    virtual, data = session.large_base.stat().st_size, disks.allocated_bytes(session.large_base)
     note = f"{data / 1e9:.1f} GB of data all over it; took {series.median:.1f} s"
+    name = f"peak memory, import of {virtual // GIB} GiB"
     yield Row(name, found_bytes=peak, bytes_goal=MEMORY_GOAL_BYTES, note=note, peer_name="(VmHWM of the server)")
 
 
-def fresh(path, work):
-    """`work` on a file that is not there yet."""
-    path.unlink(missing_ok=True)
-    return lambda: work(path)
+def served(server, work) -> Way:
+    """Work that a server does; `work` gets the run's number."""
+    return Way(lambda number: lambda: work(number), lambda: process_cpu(server.process.pid))
 
 
-def fresh_directory(path, work):
-    shutil.rmtree(path, ignore_errors=True)
-    path.mkdir()
-    return lambda: work(path)
+def tool(work) -> Way:
+    """Work that a tool does; `work` gets the run's number."""
+    return Way(lambda number: lambda: work(number), own_cpu)
+
+
+def remove(*paths):
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def mb(count: int) -> str:

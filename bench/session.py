@@ -15,7 +15,7 @@ from pathlib import Path
 import disks
 import kiln
 import web
-from timing import Series
+from timing import Series, process_cpu
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -117,8 +117,9 @@ class Session:
             base = self.large_base
             self.large_server = self.new_server("large")
             self.large_account = self.large_server.account("large")
-            series = Series()
-            self.large_image = series.run(lambda: self.large_account.import_image(f"{self.web}/{base.name}", "large"))
+            series, url = Series(), f"{self.web}/{base.name}"
+            cpu = lambda: process_cpu(self.large_server.process.pid)  # noqa: E731
+            self.large_image = series.run(lambda: self.large_account.import_image(url, "large"), cpu)
             return series, self.large_server.peak_memory_bytes()
 
         return self.once("large import", make)
