@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use kiln_block::{BlockDevice, FileDevice};
 use kiln_disk_format::OpenedImage;
-use kiln_guest::Finding;
+use kiln_guest::{Budget, Inspection, Limits, Scheme};
 use kiln_model::{Image, ImageId};
 use kiln_transfer::{FetchOptions, SourceUrl};
 
@@ -73,17 +73,34 @@ fn check(file: &Path, max_size_bytes: u64) -> Result<Arc<dyn BlockDevice>, JobEr
     let limits = kiln_disk_format::Limits { max_virtual_size_bytes: max_size_bytes, ..Default::default() };
     let opened: OpenedImage = kiln_disk_format::open(Arc::new(device), &limits)
         .map_err(|error| JobError::failed("InvalidParameterValue.ImageFormat", error.to_string()))?;
-    let report = kiln_guest::inspect(opened.device.as_ref())
+    let inspection = kiln_guest::inspect(&opened.device, &Budget::new(Limits::default()))
         .map_err(|error| JobError::failed("InvalidParameterValue.ImageUnreadable", error.to_string()))?;
-    let problems = report.system_disk_problems();
+    let problems = system_disk_problems(&inspection);
     if problems.is_empty() {
         return Ok(opened.device);
     }
-    Err(JobError::failed("InvalidParameterValue.NotASystemDisk", sentences(&problems)))
+    Err(JobError::failed("InvalidParameterValue.NotASystemDisk", problems.join(" ")))
 }
 
-/// All findings in one text: what was found, and how to mend it.
-fn sentences(findings: &[Finding]) -> String {
-    let texts: Vec<_> = findings.iter().map(|finding| format!("{} {}", finding.found, finding.fix)).collect();
-    texts.join(" ")
+/// Why a machine could not start from this disk, and how to mend it; empty where nothing speaks against it.
+fn system_disk_problems(inspection: &Inspection) -> Vec<&'static str> {
+    let mut problems = Vec::new();
+    if !inspection.table.boot_signature {
+        problems.push(
+            "The disk's first sector holds no boot record. \
+             Import the disk of a whole system, with its boot loader installed.",
+        );
+    }
+    if inspection.table.scheme == Scheme::Gpt {
+        problems.push(
+            "The disk is partitioned with GPT. \
+             Convert it to MBR (sgdisk --gpttombr) and install the boot loader again.",
+        );
+    } else if !inspection.table.partitions.iter().any(|partition| partition.content.is_ext()) {
+        problems.push(
+            "No partition holds an ext3 or ext4 file system to be the root. \
+             Import a system disk with an MBR and an ext3 or ext4 root partition.",
+        );
+    }
+    problems
 }
