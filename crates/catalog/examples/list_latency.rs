@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use kiln_catalog::{Catalog, ImageQuery, Result, Tx};
 use kiln_model::{
-    Account, AppId, Architecture, BootMode, Image, ImageId, ImageKind, ImageOrigin, ImageShare, ImageState,
+    Account, AppId, Architecture, BootMode, Image, ImageId, ImageKind, ImageOrigin, ImageShare, ImageState, LicenseType,
     RegionId, Role, SystemFacts, TaskId, Timestamp, Uin,
 };
 
@@ -34,6 +34,7 @@ fn image(owner: Uin, number: u64, kind: ImageKind) -> Image {
             architecture: Architecture::X86_64,
             boot_mode: BootMode::Bios,
             cloud_init: true,
+            license: LicenseType::default(),
         },
         size_bytes: 10 << 30,
         disks: Vec::new(),

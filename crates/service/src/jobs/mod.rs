@@ -9,6 +9,7 @@ mod import;
 mod launch;
 mod power;
 mod progress;
+mod preview;
 mod publish;
 mod sync;
 mod terminate;
@@ -178,7 +179,7 @@ impl JobContext {
 /// Does a task.
 async fn run(context: &JobContext) -> Result<(), JobError> {
     match &context.task.kind {
-        TaskKind::ImportImage { image, url } => import::run(context, image, url).await,
+        TaskKind::ImportImage { image, url, claim } => import::run(context, image, url, claim).await,
         TaskKind::CreateImage { image, instance, power_off } => {
             create::run(context, image, instance, *power_off).await
         }
