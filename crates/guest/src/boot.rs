@@ -6,7 +6,7 @@ use crate::bytes::contains;
 use crate::error::Result;
 use crate::gap::{Gaps, Part};
 use crate::table::{BootCode, Scheme, Table};
-use crate::tree::Root;
+use crate::tree::{self, Root};
 use crate::window::Window;
 
 /// What starts a system.
@@ -56,9 +56,10 @@ pub(crate) fn read(disk: &Window, table: &Table, gaps: &mut Gaps) -> Result<Boot
     if let Some(partition) = efi {
         boot.efi_system_partition = Some(partition.number);
         let volume = disk.part(partition.start_bytes, partition.len_bytes);
-        let programs = crate::tree::open(partition.content, &volume)
-            .and_then(|tree| efi_programs(&Root::new(tree, disk.budget().clone())));
-        boot.efi_programs = gaps.keep(Part::EfiSystemPartition, programs)?;
+        boot.efi_programs = gaps.guard(Part::EfiSystemPartition, |_| {
+            let tree = tree::open(partition.content, &volume)?;
+            efi_programs(&Root::new(tree, disk.budget().clone()))
+        })?;
         let names = boot.efi_programs.iter().map(|path| path.to_ascii_lowercase());
         boot.uefi = names.clone().any(|path| EFI_DEFAULTS.iter().any(|name| path.ends_with(name)));
         boot.loader = boot.loader.or_else(|| efi_loader(names));

@@ -1,5 +1,7 @@
 //! What an inspection could not look at, and why. A gap is part of the answer: nothing is concluded from silence.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use serde::{Deserialize, Serialize};
 
 use crate::budget::Exhausted;
@@ -66,6 +68,21 @@ impl Gaps {
             self.add(part, reason, error.to_string());
             Ok(T::default())
         })
+    }
+
+    /// Runs a part that readers of other projects work in; damage, or a panic, leaves a gap and the default.
+    pub(crate) fn guard<T: Default>(
+        &mut self,
+        part: Part,
+        work: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        match catch_unwind(AssertUnwindSafe(|| work(self))) {
+            Ok(result) => self.keep(part, result),
+            Err(_) => {
+                self.add(part, GapReason::ReaderFailed, "a reader gave up on what is stored".to_owned());
+                Ok(T::default())
+            }
+        }
     }
 
     pub(crate) fn add(&mut self, part: Part, reason: GapReason, detail: String) {

@@ -1,6 +1,5 @@
 //! The inspection of a disk: facts, judged elsewhere.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use kiln_block::BlockDevice;
@@ -10,7 +9,7 @@ use crate::boot::{self, Boot};
 use crate::budget::Budget;
 use crate::content::{self, Content, Identity};
 use crate::error::Result;
-use crate::gap::{Gap, GapReason, Gaps, Part};
+use crate::gap::{Gap, Gaps, Part};
 use crate::linux::fstab::{self, Mount};
 use crate::linux::{self, Linux};
 use crate::secrets::{self, Secret};
@@ -71,12 +70,12 @@ pub fn inspect(disk: &Arc<dyn BlockDevice>, budget: &Budget) -> Result<Inspectio
     let mut gaps = Gaps::default();
     let mut table = table::read(&whole)?;
     let identities = probe(&whole, &mut table, &mut gaps)?;
-    let mut boot = guarded(&mut gaps, Part::BootLoader, |gaps| boot::read(&whole, &table, gaps))?;
+    let mut boot = boot::read(&whole, &table, &mut gaps)?;
     let volumes = Volumes { whole: &whole, table: &table, identities: &identities };
     let mut found = Found { system: System::None, secrets: Vec::new() };
     for partition in &table.partitions {
         let part = Part::Partition { number: partition.number };
-        let seen = guarded(&mut gaps, part, |gaps| volumes.look(partition, &mut boot, gaps))?;
+        let seen = gaps.guard(part, |gaps| volumes.look(partition, &mut boot, gaps))?;
         if let Some(seen) = seen {
             found = seen;
             break;
@@ -104,17 +103,6 @@ fn probe(whole: &Window, table: &mut Table, gaps: &mut Gaps) -> Result<Vec<Ident
         identities.push(identity);
     }
     Ok(identities)
-}
-
-/// Runs a part of the inspection; damage in it, or a panic, leaves a gap and the default.
-fn guarded<T: Default>(gaps: &mut Gaps, part: Part, work: impl FnOnce(&mut Gaps) -> Result<T>) -> Result<T> {
-    match catch_unwind(AssertUnwindSafe(|| work(gaps))) {
-        Ok(result) => gaps.keep(part, result),
-        Err(_) => {
-            gaps.add(part, GapReason::ReaderFailed, "a reader gave up on what is stored".to_owned());
-            Ok(T::default())
-        }
-    }
 }
 
 /// A system, and what was found in it.

@@ -77,11 +77,11 @@ pub(crate) fn read(root: &Root) -> Result<Option<Release>> {
 
 /// The value of a variable in a file of shell assignments, without its quotes.
 pub(crate) fn assignment(text: &str, name: &str) -> Option<String> {
-    let value = text.lines().filter_map(|line| {
+    let mut values = text.lines().filter_map(|line| {
         let (key, value) = line.trim().split_once('=')?;
         (key.trim() == name).then(|| unquote(value.trim()))
     });
-    value.last()
+    values.next_back()
 }
 
 fn unquote(value: &str) -> String {
