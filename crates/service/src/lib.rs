@@ -15,6 +15,7 @@ mod jobs;
 mod ledger;
 mod machines;
 mod maintenance;
+pub mod policy;
 mod refusal;
 mod region_store;
 mod service;
