@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use kiln_catalog::{Catalog, ImageQuery, Result, Tx};
 use kiln_model::{
-    Account, AppId, Architecture, BootMode, Image, ImageId, ImageKind, ImageOrigin, ImageShare, ImageState, LicenseType,
-    RegionId, Role, SystemFacts, TaskId, Timestamp, Uin,
+    Account, AppId, Architecture, BootMode, Image, ImageId, ImageKind, ImageOrigin, ImageShare, ImageState,
+    LicenseType, RegionId, Role, SystemFacts, TaskId, Timestamp, Uin,
 };
 
 const DEFAULT_IMAGES: u64 = 10_000;

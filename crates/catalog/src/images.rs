@@ -231,8 +231,8 @@ impl Tx {
     ) -> Result<()> {
         let (state, next) = self.next_image_state(id, ImageEvent::Published).await?;
         let sql = "UPDATE images SET state = $1, os_name = $2, platform = $3, architecture = $4,
-                boot_mode = $5, cloud_init = $6, size_bytes = $7
-            WHERE id = $8 AND state = $9";
+                boot_mode = $5, cloud_init = $6, license = $7, size_bytes = $8
+            WHERE id = $9 AND state = $10";
         let update = query(sql)
             .bind(next.word())
             .bind(&facts.os_name)
@@ -240,6 +240,7 @@ impl Tx {
             .bind(facts.architecture.word())
             .bind(facts.boot_mode.word())
             .bind(i64::from(facts.cloud_init))
+            .bind(facts.license.word())
             .bind(integer(size_bytes, "size_bytes")?)
             .bind(id.as_str())
             .bind(state.word());

@@ -1,7 +1,8 @@
 //! How the model's enums are written in columns. The words are for ever: rows carry them.
 
 use kiln_model::{
-    Architecture, BootMode, DiskUsage, ImageKind, ImageState, InstanceState, LicenseType, OperationState, Role, TaskState,
+    Architecture, BootMode, DiskUsage, ImageKind, ImageState, InstanceState, LicenseType, OperationState,
+    Role, TaskState,
 };
 
 use crate::{ImageView, StoreState};

@@ -5,8 +5,8 @@
 
 use kiln_catalog::ImageView;
 use kiln_model::{
-    Account, ApiKey, Image, ImageId, ImageShare, ImportClaim, Instance, InstanceId,
-    KeyPair, KeyPairId, Limits, Region, RegionId, SecretId, StopMode, Task, TaskId, Uin, ZoneId,
+    Account, ApiKey, Image, ImageId, ImageShare, ImportClaim, Instance, InstanceId, KeyPair, KeyPairId,
+    Limits, Region, RegionId, SecretId, StopMode, Task, TaskId, Uin, ZoneId,
 };
 
 use crate::policy::{Report, SupportedOs};

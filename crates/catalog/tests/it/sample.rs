@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use kiln_catalog::{PublishedManifest, Tx};
 use kiln_model::{
-    Account, AppId, Architecture, BootMode, DiskId, DiskUsage, Image, ImageDisk, ImageId, ImageKind, ImportClaim, LicenseType,
-    ImageOrigin, ImageState, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
-    LaunchSettings, ManifestKey, OperationState, PackKey, RegionId, Role, SnapshotId, SystemFacts, Task,
-    TaskEvent, TaskId, TaskKind, TaskProgress, TaskState, Timestamp, Uin, ZoneId,
+    Account, AppId, Architecture, BootMode, DiskId, DiskUsage, Image, ImageDisk, ImageId, ImageKind,
+    ImageOrigin, ImageState, ImportClaim, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
+    LaunchSettings, LicenseType, ManifestKey, OperationState, PackKey, RegionId, Role, SnapshotId,
+    SystemFacts, Task, TaskEvent, TaskId, TaskKind, TaskProgress, TaskState, Timestamp, Uin, ZoneId,
 };
 
 pub(crate) const ALICE: Uin = Uin(100000000001);

@@ -80,6 +80,11 @@ fn windows_tree() -> Tree {
     tree
 }
 
+/// A disk with a Windows system.
+pub(crate) fn system_disk() -> Disk {
+    disk(&windows_tree())
+}
+
 fn windows(inspection: &Inspection) -> &Windows {
     assert_eq!(inspection.gaps, []);
     match &inspection.system {

@@ -13,7 +13,8 @@ use crate::arguments::{Claim, Inspect, OutputForm};
 use crate::client::Error;
 use crate::output;
 
-const COLUMNS: &[(&str, &str)] = &[("", "/Severity"), ("CRITERION", "/Code"), ("FOUND", "/Found"), ("TO DO", "/Fix")];
+const COLUMNS: &[(&str, &str)] =
+    &[("", "/Severity"), ("CRITERION", "/Code"), ("FOUND", "/Found"), ("TO DO", "/Fix")];
 
 /// Judges a file of this machine as an import with the default limits would; fails where it would be refused.
 pub(super) fn inspect(form: OutputForm, inspect: &Inspect) -> Result<ExitCode, Error> {
@@ -21,7 +22,8 @@ pub(super) fn inspect(form: OutputForm, inspect: &Inspect) -> Result<ExitCode, E
     let file = File::open(&inspect.file).map_err(|error| format!("{}: {error}", inspect.file.display()))?;
     let limit = Limits::preset(LimitsPreset::Guide).system_disk_bytes;
     let policy = Policy::preset(preset);
-    let judged = kiln_service::judge(Arc::new(FileDevice::new(file)?), &policy, &claim(&inspect.claim), limit);
+    let judged =
+        kiln_service::judge(Arc::new(FileDevice::new(file)?), &policy, &claim(&inspect.claim), limit);
     let judgement = judged.map_err(|error| format!("{}: {error}", inspect.file.display()))?;
     let mut report = kiln_tencent_api::report_shape(&judgement.report);
     if form == OutputForm::Json {

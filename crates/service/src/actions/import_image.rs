@@ -44,11 +44,8 @@ pub(super) async fn perform(
         return Ok(Answer::DryRunPassed);
     }
     let id = ImageId::random();
-    let kind = TaskKind::ImportImage {
-        image: id.clone(),
-        url: request.url.clone(),
-        claim: request.claim.clone(),
-    };
+    let kind =
+        TaskKind::ImportImage { image: id.clone(), url: request.url.clone(), claim: request.claim.clone() };
     let task = super::enqueue(&mut tx, caller, &caller.region, kind).await?;
     tx.insert_image(&new_image(caller, request, platform, id.clone(), task.clone(), now)).await?;
     commit_tasks(service, tx).await?;

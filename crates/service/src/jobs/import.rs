@@ -132,7 +132,11 @@ fn refused(report: &Report) -> JobError {
         .collect();
     JobError::failed(
         "InvalidParameterValue.ImportPolicy",
-        format!("The image does not meet the import policy in {} points: {}", refusals.len(), refusals.join(" ")),
+        format!(
+            "The image does not meet the import policy in {} points: {}",
+            refusals.len(),
+            refusals.join(" ")
+        ),
     )
 }
 

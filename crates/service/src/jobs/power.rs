@@ -57,7 +57,8 @@ pub(super) async fn power_on(context: &JobContext, instance: &Instance) -> Resul
             choose_port(context, &mut instance).await?;
         }
         let Err(error) = machines.power_on(&context.service, &instance).await else { return Ok(()) };
-        let taken = instance.ssh_port.is_some_and(|port| !free_port(Some(port)).is_ok_and(|free| free == port));
+        let taken =
+            instance.ssh_port.is_some_and(|port| !free_port(Some(port)).is_ok_and(|free| free == port));
         if !taken || attempt == PORT_ATTEMPTS {
             return Err(error);
         }

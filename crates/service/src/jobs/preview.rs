@@ -49,8 +49,9 @@ pub(super) async fn preview(
         pieces: Mutex::default(),
     });
     let (device, claim) = (Arc::clone(&file) as Arc<dyn BlockDevice>, claim.clone());
-    let judged =
-        tokio::task::spawn_blocking(move || judge(device, &service.config.import_policy, &claim, size_limit_bytes));
+    let judged = tokio::task::spawn_blocking(move || {
+        judge(device, &service.config.import_policy, &claim, size_limit_bytes)
+    });
     let judged = judged.await.ok()?;
     let failed = file.pieces.lock().unwrap_or_else(PoisonError::into_inner).failed;
     (!failed).then_some(judged)

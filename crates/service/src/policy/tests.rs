@@ -9,13 +9,10 @@ use kiln_guest::{
     KernelOrigin, Linux, Part, Partition, PartitionKind, Release, Scheme, Secret, SecretKind, Start, System,
     Table, Windows, WindowsDriver, WindowsRelease,
 };
-use kiln_model::{Architecture, BootMode};
+use kiln_model::{Architecture, BootMode, ImportClaim, LicenseType};
 
 use super::Severity::{Refuse, Warn};
-use super::{
-    Criterion as C, Policy, Preset, Report, Rule, Severity, Subject, evaluate,
-    supported_os,
-};
+use super::{Criterion as C, Policy, Preset, Report, Rule, Severity, Subject, evaluate, supported_os};
 
 const GIB: u64 = 1 << 30;
 
