@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use kiln_catalog::{Catalog, ImageQuery, Result, Tx};
 use kiln_model::{
     Account, AppId, Architecture, BootMode, Image, ImageId, ImageKind, ImageOrigin, ImageShare, ImageState,
-    RegionId, Role, SystemFacts, TaskId, Timestamp, Uin,
+    LicenseType, RegionId, Role, SystemFacts, TaskId, Timestamp, Uin,
 };
 
 const DEFAULT_IMAGES: u64 = 10_000;
@@ -34,6 +34,7 @@ fn image(owner: Uin, number: u64, kind: ImageKind) -> Image {
             architecture: Architecture::X86_64,
             boot_mode: BootMode::Bios,
             cloud_init: true,
+            license: LicenseType::default(),
         },
         size_bytes: 10 << 30,
         disks: Vec::new(),

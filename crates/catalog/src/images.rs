@@ -55,6 +55,7 @@ pub(crate) fn read_image(row: &Row) -> Result<Image> {
             architecture: row.word("architecture")?,
             boot_mode: row.word("boot_mode")?,
             cloud_init: row.flag("cloud_init")?,
+            license: row.word("license")?,
         },
         size_bytes: row.number("size_bytes")?,
         disks: Vec::new(),
@@ -83,9 +84,10 @@ impl Tx {
     pub async fn insert_image(&mut self, image: &Image) -> Result<()> {
         let sql = "INSERT INTO images (id, region, owner, kind, state, name, description,
                 origin, origin_instance, origin_image, origin_region,
-                os_name, platform, architecture, boot_mode, cloud_init,
+                os_name, platform, architecture, boot_mode, cloud_init, license,
                 size_bytes, task, failure_code, failure_message, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)";
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+                $22)";
         let (origin, origin_instance, origin_image, origin_region) = origin_columns(&image.origin);
         let (failure_code, failure_message) = failure_columns(image.failure.as_ref());
         let insert = query(sql)
@@ -105,6 +107,7 @@ impl Tx {
             .bind(image.facts.architecture.word())
             .bind(image.facts.boot_mode.word())
             .bind(i64::from(image.facts.cloud_init))
+            .bind(image.facts.license.word())
             .bind(integer(image.size_bytes, "size_bytes")?)
             .bind(image.task.as_str())
             .bind(failure_code)
@@ -228,8 +231,8 @@ impl Tx {
     ) -> Result<()> {
         let (state, next) = self.next_image_state(id, ImageEvent::Published).await?;
         let sql = "UPDATE images SET state = $1, os_name = $2, platform = $3, architecture = $4,
-                boot_mode = $5, cloud_init = $6, size_bytes = $7
-            WHERE id = $8 AND state = $9";
+                boot_mode = $5, cloud_init = $6, license = $7, size_bytes = $8
+            WHERE id = $9 AND state = $10";
         let update = query(sql)
             .bind(next.word())
             .bind(&facts.os_name)
@@ -237,6 +240,7 @@ impl Tx {
             .bind(facts.architecture.word())
             .bind(facts.boot_mode.word())
             .bind(i64::from(facts.cloud_init))
+            .bind(facts.license.word())
             .bind(integer(size_bytes, "size_bytes")?)
             .bind(id.as_str())
             .bind(state.word());

@@ -19,6 +19,7 @@ mod error;
 mod garbage;
 mod image_list;
 mod image_operations;
+mod image_reports;
 mod images;
 mod instance_list;
 mod instances;

@@ -1,7 +1,8 @@
 //! How the model's enums are written in columns. The words are for ever: rows carry them.
 
 use kiln_model::{
-    Architecture, BootMode, DiskUsage, ImageKind, ImageState, InstanceState, OperationState, Role, TaskState,
+    Architecture, BootMode, DiskUsage, ImageKind, ImageState, InstanceState, LicenseType, OperationState,
+    Role, TaskState,
 };
 
 use crate::{ImageView, StoreState};
@@ -35,6 +36,7 @@ macro_rules! words {
 }
 
 words!(Role { Operator = "operator", Main = "main" });
+words!(LicenseType { TencentCloud = "tencent_cloud", Byol = "byol" });
 words!(ImageKind { Public = "public", Market = "market", Custom = "custom" });
 words!(ImageState {
     Creating = "creating",

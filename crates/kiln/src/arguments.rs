@@ -120,6 +120,13 @@ pub(crate) enum ImageCommand {
         /// Such as img-3fa9k2lq
         image: String,
     },
+    /// Show what an inspection found in an image: every criterion of the import policy
+    Report {
+        /// The image
+        image: String,
+    },
+    /// Inspect an image file on this machine as an import would; no server is needed
+    Inspect(Inspect),
     /// Import an image file from a URL
     Import(Import),
     /// Make an image of an instance
@@ -195,21 +202,45 @@ pub(crate) struct Import {
     /// What there is to say about it
     #[arg(long, default_value = "")]
     pub(crate) description: String,
+    #[command(flatten)]
+    pub(crate) claim: Claim,
+    /// Do not wait for the end of the task
+    #[arg(long)]
+    pub(crate) no_wait: bool,
+}
+
+/// What is said of an image before anybody has looked into it.
+#[derive(Debug, Args)]
+pub(crate) struct Claim {
     /// The system: Debian, Ubuntu, CentOS, …
     #[arg(long)]
     pub(crate) os_type: String,
     /// Its version
     #[arg(long, default_value = "-")]
     pub(crate) os_version: String,
-    /// x86_64, i386 or arm64
-    #[arg(long, default_value = "x86_64")]
+    /// What its programs are compiled for
+    #[arg(long, default_value = "x86_64", value_parser = ["x86_64", "i386", "arm64"])]
     pub(crate) architecture: String,
+    /// How it starts
+    #[arg(long, default_value = "Legacy BIOS", value_parser = ["Legacy BIOS", "UEFI"])]
+    pub(crate) boot_mode: String,
+    /// Whose licence it runs under
+    #[arg(long, default_value = "TencentCloud", value_parser = ["TencentCloud", "BYOL"])]
+    pub(crate) license: String,
     /// Accept an image without cloud-init
     #[arg(long)]
     pub(crate) force: bool,
-    /// Do not wait for the end of the task
-    #[arg(long)]
-    pub(crate) no_wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Inspect {
+    /// The image file: raw, qcow2, VHD or VMDK
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) claim: Claim,
+    /// The policy to judge by
+    #[arg(long, default_value = "guide", value_parser = ["guide", "modern"])]
+    pub(crate) policy: String,
 }
 
 #[derive(Debug, Subcommand)]

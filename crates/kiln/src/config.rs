@@ -1,7 +1,7 @@
 //! The configuration file: TOML, every key with a default, an unknown key an error. The documented example is
 //! `example.toml` beside this file; a test holds it to the defaults.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use kiln_chunk_store::CollectionPolicy;
 use kiln_model::{InstanceType, Limits, LimitsPreset, Region, RegionId, Zone, ZoneId};
 use kiln_qemu::{AcceleratorChoice, Egress};
+use kiln_service::policy::{Policy, Preset, Rule};
 use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
 use kiln_tencent_api::ApiConfig;
 use serde::Deserialize;
@@ -35,6 +36,7 @@ pub(crate) struct FileConfig {
     data_dir: Option<PathBuf>,
     api: ApiPart,
     transfer: TransferPart,
+    import: ImportPart,
     limits: LimitsPart,
     instances: InstancesPart,
     collection: CollectionPart,
@@ -51,6 +53,13 @@ struct ApiPart {
     strict_replay: bool,
     allow_unsigned_payload: bool,
     requests_per_second: u32,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ImportPart {
+    policy: Preset,
+    criteria: BTreeMap<String, Rule>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -131,6 +140,12 @@ struct InstanceTypePart {
 impl Default for ApiPart {
     fn default() -> Self {
         Self { strict_replay: false, allow_unsigned_payload: false, requests_per_second: 100 }
+    }
+}
+
+impl Default for ImportPart {
+    fn default() -> Self {
+        Self { policy: Preset::Guide, criteria: BTreeMap::new() }
     }
 }
 
@@ -221,6 +236,8 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         instance_types: instance_types(file.instance_types)?,
         limits: Limits::preset(file.limits.preset),
         transfer: kiln_transfer::Policy { allow_private: file.transfer.allow_private, ..Default::default() },
+        import_policy: Policy::with_overrides(file.import.policy, &file.import.criteria)
+            .map_err(|error| format!("import.criteria: {error}"))?,
         instances: InstanceConfig {
             accelerator,
             search_path: overrides.search_path,

@@ -133,6 +133,34 @@ pub enum BootMode {
     Uefi,
 }
 
+/// Whose licence a system runs under.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum LicenseType {
+    /// The provider's.
+    #[default]
+    TencentCloud,
+    /// The user's own.
+    #[serde(rename = "BYOL")]
+    Byol,
+}
+
+/// What an importer says about an image. What is in it decides whether that is so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImportClaim {
+    /// The system by the API's names, such as `Debian`.
+    pub os_type: String,
+    /// Its version, such as `12`; `-` where there is none.
+    pub os_version: String,
+    /// What its programs are compiled for.
+    pub architecture: Architecture,
+    /// How it is to be started.
+    pub boot_mode: BootMode,
+    /// Whether it may come without cloud-init.
+    pub force: bool,
+    /// Whose licence it runs under.
+    pub license: LicenseType,
+}
+
 /// What must be known of a system to launch it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SystemFacts {
@@ -146,6 +174,9 @@ pub struct SystemFacts {
     pub boot_mode: BootMode,
     /// Whether cloud-init (or cloudbase-init) is in it.
     pub cloud_init: bool,
+    /// Whose licence it runs under.
+    #[serde(default)]
+    pub license: LicenseType,
 }
 
 /// Why work ended without its result: a code for programs, a sentence for people.

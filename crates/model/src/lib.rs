@@ -19,7 +19,7 @@ pub use id::{
 };
 pub use image::{
     Architecture, BootMode, DiskUsage, Failure, IllegalTransition, Image, ImageDisk, ImageEvent, ImageKind,
-    ImageOrigin, ImageShare, ImageState, SystemFacts,
+    ImageOrigin, ImageShare, ImageState, ImportClaim, LicenseType, SystemFacts,
 };
 pub use instance::{
     Instance, InstanceEvent, InstanceState, InstanceType, LastOperation, LaunchSettings, OperationState,

@@ -11,7 +11,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, IllegalTransition, ImageId, InstanceId, RegionId, TaskId, Timestamp, Uin};
+use crate::{Failure, IllegalTransition, ImageId, ImportClaim, InstanceId, RegionId, TaskId, Timestamp, Uin};
 
 /// What a task does. Stored as JSON, so variants and fields keep their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub enum TaskKind {
         image: ImageId,
         /// Where the file is.
         url: String,
+        /// What the importer says is in it.
+        claim: ImportClaim,
     },
     /// Stores an instance's system disk as an image.
     CreateImage {

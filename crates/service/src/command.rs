@@ -5,9 +5,11 @@
 
 use kiln_catalog::ImageView;
 use kiln_model::{
-    Account, ApiKey, Architecture, BootMode, DiskUsage, Image, ImageId, ImageShare, Instance, InstanceId,
-    KeyPair, KeyPairId, Limits, Region, RegionId, SecretId, StopMode, Task, TaskId, Uin, ZoneId,
+    Account, ApiKey, Image, ImageId, ImageShare, ImportClaim, Instance, InstanceId, KeyPair, KeyPairId,
+    Limits, Region, RegionId, SecretId, StopMode, Task, TaskId, Uin, ZoneId,
 };
+
+use crate::policy::{Report, SupportedOs};
 
 /// Who asks, and where.
 #[derive(Debug, Clone)]
@@ -40,6 +42,8 @@ pub enum Command {
     ModifyImageAttribute(ModifyImageAttribute),
     ModifyImageSharePermission(ModifyImageSharePermission),
     DescribeImageSharePermission { image: ImageId },
+    DescribeImportImageOs,
+    DescribeImageReport { image: ImageId },
     DeleteImages(DeleteImages),
     RunInstances(RunInstances),
     DescribeInstances(DescribeInstances),
@@ -76,6 +80,8 @@ impl Command {
                 | Self::DescribeImages(_)
                 | Self::DescribeImageQuota
                 | Self::DescribeImageSharePermission { .. }
+                | Self::DescribeImportImageOs
+                | Self::DescribeImageReport { .. }
                 | Self::DescribeInstances(_)
                 | Self::DescribeKeyPairs { .. }
                 | Self::DescribeAccounts
@@ -95,14 +101,8 @@ pub struct ImportImage {
     pub description: String,
     /// Where the file is: `http://` or `https://`.
     pub url: String,
-    pub architecture: Architecture,
-    /// The system as the importer calls it, such as `Debian`.
-    pub os_type: String,
-    /// Its version, such as `12`; `-` where there is none.
-    pub os_version: String,
-    pub boot_mode: Option<BootMode>,
-    /// Whether an image without cloud-init is accepted.
-    pub force: bool,
+    /// What the importer says is in it.
+    pub claim: ImportClaim,
     pub dry_run: bool,
 }
 
@@ -265,6 +265,12 @@ pub enum Answer {
         total: u64,
     },
     Shares(Vec<ImageShare>),
+    ImportImageOs(SupportedOs),
+    /// What was found in an image; absent where it was never inspected.
+    ImageReport {
+        image: ImageId,
+        report: Option<Report>,
+    },
     Launched(Vec<InstanceId>),
     Instances {
         instances: Vec<SeenInstance>,
@@ -339,12 +345,4 @@ pub struct StoreSummary {
     pub manifests: u64,
     /// The sum of the virtual sizes of these disks, in bytes.
     pub logical_bytes: u64,
-}
-
-/// The name a disk's usage has in the API.
-pub fn disk_usage_name(usage: DiskUsage) -> &'static str {
-    match usage {
-        DiskUsage::System => "SYSTEM_DISK",
-        DiskUsage::Data => "DATA_DISK",
-    }
 }

@@ -8,6 +8,8 @@ use kiln_chunk_store::CollectionPolicy;
 use kiln_model::{InstanceType, Limits, Region, RegionId};
 use kiln_qemu::{AcceleratorChoice, Egress};
 
+use crate::policy::Policy;
+
 /// The service's configuration.
 #[derive(Debug, Clone)]
 pub struct ServiceConfig {
@@ -21,6 +23,8 @@ pub struct ServiceConfig {
     pub limits: Limits,
     /// Whom imports may connect to, and how patiently.
     pub transfer: kiln_transfer::Policy,
+    /// What images must be to come in.
+    pub import_policy: Policy,
     /// How guests run.
     pub instances: InstanceConfig,
     /// When unused content is removed.

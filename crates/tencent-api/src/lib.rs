@@ -23,4 +23,5 @@ mod server;
 mod signed_request;
 mod tc3;
 
+pub use render::image::report_shape;
 pub use server::{Api, ApiConfig, router};

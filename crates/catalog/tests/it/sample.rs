@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 use kiln_catalog::{PublishedManifest, Tx};
 use kiln_model::{
     Account, AppId, Architecture, BootMode, DiskId, DiskUsage, Image, ImageDisk, ImageId, ImageKind,
-    ImageOrigin, ImageState, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
-    LaunchSettings, ManifestKey, OperationState, PackKey, RegionId, Role, SnapshotId, SystemFacts, Task,
-    TaskEvent, TaskId, TaskKind, TaskProgress, TaskState, Timestamp, Uin, ZoneId,
+    ImageOrigin, ImageState, ImportClaim, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
+    LaunchSettings, LicenseType, ManifestKey, OperationState, PackKey, RegionId, Role, SnapshotId,
+    SystemFacts, Task, TaskEvent, TaskId, TaskKind, TaskProgress, TaskState, Timestamp, Uin, ZoneId,
 };
 
 pub(crate) const ALICE: Uin = Uin(100000000001);
@@ -53,6 +53,7 @@ pub(crate) fn facts() -> SystemFacts {
         architecture: Architecture::X86_64,
         boot_mode: BootMode::Bios,
         cloud_init: true,
+        license: LicenseType::default(),
     }
 }
 
@@ -107,7 +108,18 @@ pub(crate) fn task(kind: TaskKind, millis: i64) -> Task {
 }
 
 pub(crate) fn import_kind() -> TaskKind {
-    TaskKind::ImportImage { image: ImageId::random(), url: "https://example.com/disk.raw".to_owned() }
+    TaskKind::ImportImage {
+        image: ImageId::random(),
+        url: "https://example.com/disk.raw".to_owned(),
+        claim: ImportClaim {
+            os_type: "Debian".to_owned(),
+            os_version: "12".to_owned(),
+            architecture: Architecture::X86_64,
+            boot_mode: BootMode::Bios,
+            force: false,
+            license: LicenseType::default(),
+        },
+    }
 }
 
 /// A task that runs under a lease, being the only one of its kind that waits.

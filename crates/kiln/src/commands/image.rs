@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::arguments::{ImageCommand, Import, OutputForm};
 use crate::client::{Client, Error};
+use crate::commands::report;
 use crate::output;
 use crate::progress::wait_for_task;
 
@@ -27,6 +28,12 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand
             show(form, &answer);
             Ok(())
         }
+        ImageCommand::Report { image } => {
+            let answer = client.kiln("DescribeImageReport", &json!({ "ImageId": image })).await?;
+            report::print(form, &answer["Report"]);
+            Ok(())
+        }
+        ImageCommand::Inspect(_) => unreachable!("done before a server was looked for"),
         ImageCommand::Import(import) => import_image(client, form, import).await,
         ImageCommand::Create { instance, name, description, power_off, no_wait } => {
             let parameters = json!({
@@ -92,8 +99,9 @@ fn show(form: OutputForm, answer: &Value) {
 async fn import_image(client: &Client, form: OutputForm, import: Import) -> Result<(), Error> {
     let parameters = json!({
         "ImageUrl": import.url, "ImageName": import.name, "ImageDescription": import.description,
-        "OsType": import.os_type, "OsVersion": import.os_version, "Architecture": import.architecture,
-        "Force": import.force,
+        "OsType": import.claim.os_type, "OsVersion": import.claim.os_version,
+        "Architecture": import.claim.architecture, "BootMode": import.claim.boot_mode,
+        "LicenseType": import.claim.license, "Force": import.claim.force,
     });
     client.cvm("ImportImage", &parameters).await?;
     // The public answer names no image; the name does, being unique among the account's own.

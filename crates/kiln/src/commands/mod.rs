@@ -5,6 +5,7 @@ mod doctor;
 mod image;
 mod instance;
 mod key_pair;
+mod report;
 mod store;
 mod task;
 
@@ -13,7 +14,7 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{Arguments, Command, Serve};
+use crate::arguments::{Arguments, Command, ImageCommand, Serve};
 use crate::client::{Client, Error};
 use crate::config::{self, Config, Overrides};
 use crate::serve::serve;
@@ -27,6 +28,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             log_to_stderr();
             serve(load(config.as_deref(), listen, connection.data_dir)?).await?;
         }
+        Command::Image(ImageCommand::Inspect(wanted)) => return report::inspect(form, &wanted),
         Command::Doctor => return doctor::run(form).await,
         Command::ExampleConfig => print!("{}", config::EXAMPLE),
         Command::Store(command) => return store::run(&connection, command).await,

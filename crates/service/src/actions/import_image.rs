@@ -3,16 +3,13 @@
 use std::sync::Arc;
 
 use kiln_model::{
-    BootMode, Image, ImageId, ImageKind, ImageOrigin, ImageState, SystemFacts, TaskId, TaskKind, Timestamp,
+    Image, ImageId, ImageKind, ImageOrigin, ImageState, ImportClaim, SystemFacts, TaskId, TaskKind, Timestamp,
 };
 use kiln_transfer::SourceUrl;
 
 use super::commit_tasks;
+use crate::policy::{UnknownSystem, find_system};
 use crate::{Answer, Caller, ImportImage, Refusal, Service, checks};
-
-/// Systems that an import may name, by the API's names, in the order in which they are listed.
-const LINUX_SYSTEMS: &[&str] =
-    &["CentOS", "Ubuntu", "Debian", "CoreOS", "OpenSUSE", "SUSE", "RedHat", "FreeBSD", "Other Linux"];
 
 pub(super) async fn perform(
     service: &Arc<Service>,
@@ -32,7 +29,7 @@ pub(super) async fn perform(
     let limits = service.limits_of(caller.account.uin).await?;
     checks::image_name(&request.name, &limits)?;
     checks::image_description(&request.description, &limits)?;
-    let platform = platform(&request.os_type)?;
+    let platform = platform(service, &request.claim)?;
     if let Err(error) = SourceUrl::parse(&request.url) {
         return Err(Refusal::invalid(
             "InvalidParameter.InvalidParameterUrlError",
@@ -47,22 +44,31 @@ pub(super) async fn perform(
         return Ok(Answer::DryRunPassed);
     }
     let id = ImageId::random();
-    let kind = TaskKind::ImportImage { image: id.clone(), url: request.url.clone() };
+    let kind =
+        TaskKind::ImportImage { image: id.clone(), url: request.url.clone(), claim: request.claim.clone() };
     let task = super::enqueue(&mut tx, caller, &caller.region, kind).await?;
     tx.insert_image(&new_image(caller, request, platform, id.clone(), task.clone(), now)).await?;
     commit_tasks(service, tx).await?;
     Ok(Answer::ImageAccepted { image: id, task })
 }
 
-/// The platform's own spelling of what the importer called the system.
-fn platform(os_type: &str) -> Result<&'static str, Refusal> {
-    let fold = |text: &str| text.chars().filter(|c| c.is_alphanumeric()).collect::<String>().to_lowercase();
-    LINUX_SYSTEMS.iter().find(|known| fold(known) == fold(os_type)).copied().ok_or_else(|| {
-        Refusal::invalid(
+/// The policy's own spelling of what the importer calls the system.
+fn platform(service: &Service, claim: &ImportClaim) -> Result<&'static str, Refusal> {
+    match find_system(&service.config.import_policy, &claim.os_type, &claim.os_version) {
+        Ok(name) => Ok(name),
+        Err(UnknownSystem::Type { known }) => Err(Refusal::invalid(
             "InvalidImageOsType.Unsupported",
-            format!("OsType {os_type:?} is not supported. Use one of: {}.", LINUX_SYSTEMS.join(", ")),
-        )
-    })
+            format!("OsType {:?} is not supported. Use one of: {}.", claim.os_type, known.join(", ")),
+        )),
+        Err(UnknownSystem::Version { name, known }) => Err(Refusal::invalid(
+            "InvalidImageOsVersion.Unsupported",
+            format!(
+                "OsVersion {:?} of {name} is not supported. Use one of: {}.",
+                claim.os_version,
+                known.join(", ")
+            ),
+        )),
+    }
 }
 
 fn new_image(
@@ -73,7 +79,8 @@ fn new_image(
     task: TaskId,
     now: Timestamp,
 ) -> Image {
-    let version = request.os_version.trim_matches('-').trim();
+    let claim = request.claim;
+    let version = claim.os_version.trim_matches('-').trim();
     Image {
         id,
         region: caller.region.clone(),
@@ -86,9 +93,10 @@ fn new_image(
         facts: SystemFacts {
             os_name: format!("{platform} {version}").trim().to_owned(),
             platform: platform.to_owned(),
-            architecture: request.architecture,
-            boot_mode: request.boot_mode.unwrap_or(BootMode::Bios),
-            cloud_init: !request.force,
+            architecture: claim.architecture,
+            boot_mode: claim.boot_mode,
+            cloud_init: !claim.force,
+            license: claim.license,
         },
         size_bytes: 0,
         disks: Vec::new(),

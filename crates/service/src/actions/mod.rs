@@ -6,6 +6,7 @@ mod delete_images;
 mod describe_images;
 mod describe_instances;
 mod exports;
+mod image_report;
 mod import_image;
 mod key_pairs;
 mod keys;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use kiln_catalog::{OperationEntry, Tx};
 use kiln_model::{RegionId, Task, TaskId, TaskKind, TaskProgress, TaskState, Timestamp};
 
+use crate::policy::supported_os;
 use crate::{Answer, Caller, Command, Refusal, Service};
 
 /// Carries out a command.
@@ -44,6 +46,10 @@ pub(crate) async fn perform(
         Command::DescribeImageSharePermission { image } => {
             share_image::describe(service, caller, &image).await
         }
+        Command::DescribeImportImageOs => {
+            Ok(Answer::ImportImageOs(supported_os(&service.config.import_policy)))
+        }
+        Command::DescribeImageReport { image } => image_report::perform(service, caller, image).await,
         Command::DeleteImages(request) => delete_images::perform(service, caller, request).await,
         Command::RunInstances(request) => run_instances::perform(service, caller, request).await,
         Command::DescribeInstances(request) => describe_instances::perform(service, caller, request).await,
@@ -142,6 +148,8 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         | Command::DescribeImages(_)
         | Command::DescribeImageQuota
         | Command::DescribeImageSharePermission { .. }
+        | Command::DescribeImportImageOs
+        | Command::DescribeImageReport { .. }
         | Command::DescribeInstances(_)
         | Command::DescribeKeyPairs { .. }
         | Command::DescribeAccounts

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kiln_catalog::Tx;
-use kiln_model::{Image, ImageId, ImageShare, Timestamp, Uin};
+use kiln_model::{Image, ImageId, ImageShare, LicenseType, Timestamp, Uin};
 
 use crate::{Answer, Caller, ModifyImageSharePermission, Refusal, Service, checks};
 
@@ -21,6 +21,12 @@ pub(super) async fn perform(
     checks::image_is_normal(&image)?;
     let accounts = accounts(&mut tx, caller, &request.accounts).await?;
     if request.share {
+        if image.facts.license == LicenseType::Byol {
+            return Err(Refusal::conflict(
+                "FailedOperation.BYOLImageShareFailed",
+                format!("Image {} runs under a licence of your own (BYOL); it cannot be shared.", image.id),
+            ));
+        }
         share(&mut tx, &image, &accounts, limits.shares_per_image).await?;
     } else {
         cancel(&mut tx, &image, &accounts).await?;

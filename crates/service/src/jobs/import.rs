@@ -1,30 +1,38 @@
-//! Importing: fetch the file, see that it is a safe system disk, store it, publish the image.
+//! Importing: look at the file on its server, fetch it, judge what is in it, store it, publish the image.
 //!
 //! The file waits in the region's staging directory under the task's name, so a repeated step finds what was
-//! fetched before; storing it again meets its own packs and costs reading and hashing only.
+//! fetched before; storing it again meets its own packs and costs reading and hashing only. The report is kept
+//! whether the image comes in or not.
 
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_block::{BlockDevice, FileDevice};
-use kiln_disk_format::OpenedImage;
-use kiln_guest::Finding;
-use kiln_model::{Image, ImageId};
+use kiln_block::FileDevice;
+use kiln_guest::System;
+use kiln_model::{Image, ImageId, ImportClaim, SystemFacts};
 use kiln_transfer::{FetchOptions, SourceUrl};
 
+use super::preview::preview;
 use super::publish::publish;
 use super::{JobContext, JobError};
+use crate::judgement::{Judgement, JudgementError, judge};
+use crate::policy::Report;
 
 /// Bytes that a format may add to the disk it holds: tables, headers, descriptors.
 const FORMAT_OVERHEAD_BYTES: u64 = 1 << 30;
 
-pub(super) async fn run(context: &JobContext, image: &ImageId, url: &str) -> Result<(), JobError> {
+pub(super) async fn run(
+    context: &JobContext,
+    image: &ImageId,
+    url: &str,
+    claim: &ImportClaim,
+) -> Result<(), JobError> {
     let image = super::create::wanted_image(context, image).await?;
     let staging = context.service.config.staging_dir(&context.task.region);
     tokio::fs::create_dir_all(&staging).await?;
     let file = staging.join(context.task.id.as_str());
-    let outcome = import(context, &image, url, &file).await;
+    let outcome = import(context, &image, url, claim, &file).await;
     let keep = matches!(outcome, Err(JobError::LeaseLost)) || context.service.shutdown.is_cancelled();
     if !keep && let Err(error) = kiln_transfer::discard(&file) {
         tracing::warn!(%error, file = %file.display(), "a staged file could not be removed");
@@ -32,28 +40,50 @@ pub(super) async fn run(context: &JobContext, image: &ImageId, url: &str) -> Res
     outcome
 }
 
-async fn import(context: &JobContext, image: &Image, url: &str, file: &Path) -> Result<(), JobError> {
-    let limits = context.service.limits_of(context.task.owner).await?;
-    fetch(context, url, file, limits.system_disk_bytes + FORMAT_OVERHEAD_BYTES).await?;
+async fn import(
+    context: &JobContext,
+    image: &Image,
+    url: &str,
+    claim: &ImportClaim,
+    file: &Path,
+) -> Result<(), JobError> {
+    let size_limit_bytes = context.service.limits_of(context.task.owner).await?.system_disk_bytes;
+    let source = SourceUrl::parse(url).map_err(|error| fetch_failure(&error))?;
+    context.progress.begin("preview", 0);
+    if !file.exists()
+        && let Some(judged) = preview(context, &source, claim, size_limit_bytes).await
+    {
+        accept(context, image, judged).await?;
+    }
+    fetch(context, &source, file, size_limit_bytes + FORMAT_OVERHEAD_BYTES).await?;
     context.progress.begin("check", 0);
-    let path = file.to_owned();
-    let disk = tokio::task::spawn_blocking(move || check(&path, limits.system_disk_bytes)).await??;
+    let device = FileDevice::new(File::open(file)?).map_err(JobError::internal)?;
+    let (service, wanted) = (Arc::clone(&context.service), claim.clone());
+    let judged = tokio::task::spawn_blocking(move || {
+        judge(Arc::new(device), &service.config.import_policy, &wanted, size_limit_bytes)
+    });
+    let judgement = accept(context, image, judged.await?).await?;
+    let disk = judgement.opened.device;
     context.progress.begin("store", disk.size_bytes());
     let store = context.store()?;
     let stored = context
         .store_disk(&store, move |target| Ok(kiln_chunk_store::ingest(target, disk.as_ref())?))
         .await?;
-    publish(context, &image.id, &image.facts, &stored).await
+    publish(context, &image.id, &facts(&image.facts, &judgement.inspection.system), &stored).await
 }
 
-async fn fetch(context: &JobContext, url: &str, file: &Path, max_bytes: u64) -> Result<(), JobError> {
+async fn fetch(
+    context: &JobContext,
+    source: &SourceUrl,
+    file: &Path,
+    max_bytes: u64,
+) -> Result<(), JobError> {
     context.progress.begin("fetch", 0);
-    let source = SourceUrl::parse(url).map_err(|error| fetch_failure(&error))?;
     let options = FetchOptions { max_bytes, expected_sha256: None };
     let report = |progress: kiln_transfer::Progress| {
         context.progress.set(progress.received_bytes, progress.total_bytes.unwrap_or(0));
     };
-    match context.service.fetcher.fetch(&source, file, &options, &report, &context.cancel).await {
+    match context.service.fetcher.fetch(source, file, &options, &report, &context.cancel).await {
         Ok(_) => Ok(()),
         Err(_) if context.cancel.is_cancelled() => Err(JobError::Cancelled),
         Err(error) => Err(fetch_failure(&error)),
@@ -73,27 +103,53 @@ fn fetch_failure(error: &kiln_transfer::Error) -> JobError {
     }
 }
 
-/// Sees that the file is a disk image that is safe to read, and that its disk can start a machine.
-fn check(file: &Path, max_size_bytes: u64) -> Result<Arc<dyn BlockDevice>, JobError> {
-    let device = FileDevice::new(File::open(file)?).map_err(JobError::internal)?;
-    let limits = kiln_disk_format::Limits { max_virtual_size_bytes: max_size_bytes, ..Default::default() };
-    let opened: OpenedImage = kiln_disk_format::open(Arc::new(device), &limits)
-        .map_err(|error| unfit("InvalidParameterValue.ImageFormat", &error))?;
-    let report = kiln_guest::inspect(opened.device.as_ref())
-        .map_err(|error| unfit("InvalidParameterValue.ImageUnreadable", &error))?;
-    let problems = report.system_disk_problems();
-    if problems.is_empty() {
-        return Ok(opened.device);
+/// Keeps the report of a file, and lets in what its policy lets in.
+async fn accept(
+    context: &JobContext,
+    image: &Image,
+    judged: Result<Judgement, JudgementError>,
+) -> Result<Judgement, JobError> {
+    let judgement = judged.map_err(|error| {
+        let code = match &error {
+            JudgementError::Format(_) => "InvalidParameterValue.ImageFormat",
+            JudgementError::Unreadable(_) => "InvalidParameterValue.ImageUnreadable",
+        };
+        JobError::failed(code, format!("The file cannot be imported: {error}."))
+    })?;
+    let text = serde_json::to_string(&judgement.report).map_err(JobError::internal)?;
+    let mut tx = context.service.catalog.write().await?;
+    tx.assert_fence(&context.task.id, context.task.fence).await?;
+    tx.put_image_report(&image.id, &text).await?;
+    tx.commit().await?;
+    if judgement.report.accepted { Ok(judgement) } else { Err(refused(&judgement.report)) }
+}
+
+/// Every criterion that keeps the image out: what was found, and how to mend it.
+fn refused(report: &Report) -> JobError {
+    let refusals: Vec<_> = report
+        .refusals()
+        .map(|finding| format!("[{}] {} {}", finding.code.code(), finding.found, finding.fix))
+        .collect();
+    JobError::failed(
+        "InvalidParameterValue.ImportPolicy",
+        format!(
+            "The image does not meet the import policy in {} points: {}",
+            refusals.len(),
+            refusals.join(" ")
+        ),
+    )
+}
+
+/// What the image is, by what was found in it; by what its importer says where nothing was.
+fn facts(claimed: &SystemFacts, system: &System) -> SystemFacts {
+    let mut facts = claimed.clone();
+    match system {
+        System::None => {}
+        System::Linux(linux) => facts.cloud_init = linux.cloud_init.installed && linux.cloud_init.enabled,
+        System::Windows(windows) => {
+            facts.os_name.clone_from(&windows.product_name);
+            facts.cloud_init = windows.cloudbase_init.is_some();
+        }
     }
-    Err(JobError::failed("InvalidParameterValue.NotASystemDisk", sentences(&problems)))
-}
-
-fn unfit(code: &str, error: &dyn std::fmt::Display) -> JobError {
-    JobError::failed(code, format!("The file cannot be imported: {error}."))
-}
-
-/// All findings in one text: what was found, and how to mend it.
-fn sentences(findings: &[Finding]) -> String {
-    let texts: Vec<_> = findings.iter().map(|finding| format!("{} {}", finding.found, finding.fix)).collect();
-    texts.join(" ")
+    facts
 }

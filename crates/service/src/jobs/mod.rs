@@ -8,6 +8,7 @@ mod create;
 mod import;
 mod launch;
 mod power;
+mod preview;
 mod progress;
 mod publish;
 mod sync;
@@ -178,7 +179,7 @@ impl JobContext {
 /// Does a task.
 async fn run(context: &JobContext) -> Result<(), JobError> {
     match &context.task.kind {
-        TaskKind::ImportImage { image, url } => import::run(context, image, url).await,
+        TaskKind::ImportImage { image, url, claim } => import::run(context, image, url, claim).await,
         TaskKind::CreateImage { image, instance, power_off } => {
             create::run(context, image, instance, *power_off).await
         }

@@ -21,6 +21,7 @@ pub(super) async fn run(
         )
     };
     let source = context.service.catalog.read().await?.image(source).await?.ok_or_else(gone)?;
+    carry_report(context, &image.id, &source.id).await?;
     let key = source.system_disk().ok_or_else(gone)?.manifest.clone();
     let mut tx = context.service.catalog.write().await?;
     let held = tx.hold_manifest(&context.task.id, context.task.fence, &key).await?;
@@ -41,4 +42,15 @@ pub(super) async fn run(
         })
         .await?;
     publish(context, &image.id, &image.facts, &stored).await
+}
+
+/// A copy is the same disk: what was found in its source holds for it.
+async fn carry_report(context: &JobContext, image: &ImageId, source: &ImageId) -> Result<(), JobError> {
+    let mut tx = context.service.catalog.write().await?;
+    if let Some(report) = tx.image_report(source).await? {
+        tx.assert_fence(&context.task.id, context.task.fence).await?;
+        tx.put_image_report(image, &report).await?;
+        tx.commit().await?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! What the actions on images take and mean.
 
-use kiln_model::{Architecture, BootMode, RegionId};
+use kiln_model::{Architecture, BootMode, ImportClaim, LicenseType, RegionId};
 use kiln_service::{
     Command, CreateImage, DeleteImages, DescribeImages, Filter, ImportImage, ModifyImageAttribute,
     ModifyImageSharePermission, SyncImages,
@@ -29,7 +29,7 @@ pub(super) const IMPORT: &[Parameter] = &[
     optional("DryRun", Kind::Flag),
     optional("Force", Kind::Flag),
     refused("TagSpecification", NO_TAGS),
-    only("LicenseType", Kind::Text, &["TencentCloud"], "licences of one's own are not kept apart"),
+    optional("LicenseType", Kind::Text),
     optional("BootMode", Kind::Text),
     refused("ImageFamily", NO_FAMILIES),
     refused(
@@ -42,16 +42,21 @@ pub(super) fn import(arguments: &Arguments) -> Result<Command, Error> {
     let architectures =
         [("x86_64", Architecture::X86_64), ("i386", Architecture::I386), ("arm64", Architecture::Arm64)];
     let missing = || Error::MissingParameter("Architecture".to_owned());
+    let boot_modes = [("Legacy BIOS", BootMode::Bios), ("UEFI", BootMode::Uefi)];
+    let licenses = [("TencentCloud", LicenseType::TencentCloud), ("BYOL", LicenseType::Byol)];
+    let claim = ImportClaim {
+        architecture: arguments.choice("Architecture", &architectures)?.ok_or_else(missing)?,
+        os_type: arguments.required_text("OsType")?,
+        os_version: arguments.required_text("OsVersion")?,
+        boot_mode: arguments.choice("BootMode", &boot_modes)?.unwrap_or(BootMode::Bios),
+        force: arguments.flag("Force"),
+        license: arguments.choice("LicenseType", &licenses)?.unwrap_or_default(),
+    };
     Ok(Command::ImportImage(ImportImage {
         name: arguments.required_text("ImageName")?,
         description: arguments.text("ImageDescription").unwrap_or_default(),
         url: arguments.required_text("ImageUrl")?,
-        architecture: arguments.choice("Architecture", &architectures)?.ok_or_else(missing)?,
-        os_type: arguments.required_text("OsType")?,
-        os_version: arguments.required_text("OsVersion")?,
-        boot_mode: arguments
-            .choice("BootMode", &[("Legacy BIOS", BootMode::Bios), ("UEFI", BootMode::Uefi)])?,
-        force: arguments.flag("Force"),
+        claim,
         dry_run: arguments.flag("DryRun"),
     }))
 }
@@ -161,6 +166,10 @@ pub(super) fn share(arguments: &Arguments) -> Result<Command, Error> {
 }
 
 pub(super) const SHARES: &[Parameter] = &[required("ImageId", Kind::Text)];
+
+pub(super) fn report(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::DescribeImageReport { image: arguments.required_id("ImageId", IMAGE_ID)? })
+}
 
 pub(super) fn shares(arguments: &Arguments) -> Result<Command, Error> {
     Ok(Command::DescribeImageSharePermission { image: arguments.required_id("ImageId", IMAGE_ID)? })

@@ -1,6 +1,9 @@
 //! Images, their shares, quota and exports.
 
-use kiln_model::{Architecture, DiskUsage, Image, ImageDisk, ImageKind, ImageOrigin, ImageState};
+use kiln_model::{
+    Architecture, DiskUsage, Image, ImageDisk, ImageKind, ImageOrigin, ImageState, LicenseType,
+};
+use kiln_service::policy::{Finding, Report, Severity};
 use kiln_service::{Answer, ImageView, SeenImage};
 use serde_json::{Value, json};
 
@@ -33,11 +36,7 @@ fn image(seen: &SeenImage) -> Value {
         "ImageName": image.name,
         "ImageDescription": image.description,
         "ImageSize": gib(image.size_bytes),
-        "Architecture": match image.facts.architecture {
-            Architecture::X86_64 => "x86_64",
-            Architecture::I386 => "i386",
-            Architecture::Arm64 => "arm64",
-        },
+        "Architecture": architecture_name(image.facts.architecture),
         "ImageState": state_name(image.state),
         "Platform": image.facts.platform,
         "ImageCreator": image.owner.to_string(),
@@ -46,7 +45,10 @@ fn image(seen: &SeenImage) -> Value {
         "IsSupportCloudinit": image.facts.cloud_init,
         "SnapshotSet": image.disks.iter().map(snapshot).collect::<Vec<_>>(),
         "Tags": [],
-        "LicenseType": "TencentCloud",
+        "LicenseType": match image.facts.license {
+            LicenseType::TencentCloud => "TencentCloud",
+            LicenseType::Byol => "BYOL",
+        },
         "ImageFamily": "",
         "ImageDeprecated": false,
     });
@@ -101,6 +103,61 @@ pub(crate) fn shares(rendering: Rendering<'_>) -> Result<Object, Error> {
         })
         .collect();
     members(json!({"SharePermissionSet": shares}))
+}
+
+/// The systems that an import may name.
+pub(crate) fn import_systems(rendering: Rendering<'_>) -> Result<Object, Error> {
+    let Answer::ImportImageOs(supported) = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    let versions: Vec<Value> = supported
+        .versions
+        .iter()
+        .map(|system| {
+            let architectures: Vec<_> =
+                system.architectures.iter().map(|one| architecture_name(*one)).collect();
+            json!({"OsName": system.name, "OsVersions": system.versions, "Architecture": architectures})
+        })
+        .collect();
+    members(json!({
+        "ImportImageOsListSupported": {"Windows": supported.windows, "Linux": supported.linux},
+        "ImportImageOsVersionSet": versions,
+    }))
+}
+
+/// What an inspection found in an image.
+pub(crate) fn report(rendering: Rendering<'_>) -> Result<Object, Error> {
+    let Answer::ImageReport { image, report } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    members(json!({"ImageId": image, "Report": report.as_ref().map(report_shape)}))
+}
+
+/// The shape in which a report is answered: a finding for each criterion of the import policy.
+pub fn report_shape(report: &Report) -> Value {
+    let finding = |finding: &Finding| {
+        json!({
+            "Code": finding.code.code(),
+            "Severity": severity_name(finding.severity),
+            "Subject": finding.subject,
+            "Found": finding.found,
+            "Fix": finding.fix,
+        })
+    };
+    let findings: Vec<Value> = report.findings.iter().map(finding).collect();
+    json!({"Policy": report.policy, "Accepted": report.accepted, "FindingSet": findings})
+}
+
+fn severity_name(severity: Severity) -> &'static str {
+    match severity {
+        Severity::Pass => "PASS",
+        Severity::Warn => "WARN",
+        Severity::Refuse => "REFUSE",
+    }
+}
+
+fn architecture_name(architecture: Architecture) -> &'static str {
+    match architecture {
+        Architecture::X86_64 => "x86_64",
+        Architecture::I386 => "i386",
+        Architecture::Arm64 => "arm64",
+    }
 }
 
 /// Where an image can be read.

@@ -1,0 +1,63 @@
+//! Looking at an image file and judging what is in it: the format's reader, the inspection, the policy, in this order.
+//!
+//! What the format's reader refuses (references to other files, encryption, absurd tables) is refused before any other
+//! look. Everything else is a finding of the report. Nothing here changes anything.
+
+use std::sync::Arc;
+
+use kiln_block::BlockDevice;
+use kiln_disk_format::{Limits, OpenedImage};
+use kiln_guest::{Budget, Inspection};
+use kiln_model::ImportClaim;
+
+use crate::policy::{self, Policy, Report, Subject};
+
+/// The largest disk that is opened at all, so that one over an account's limit gets a whole report.
+const MAX_VIRTUAL_SIZE_BYTES: u64 = 64 << 40;
+
+/// A file that was looked at.
+pub struct Judgement {
+    /// The disk in the file.
+    pub opened: OpenedImage,
+    /// What is on it.
+    pub inspection: Inspection,
+    /// What speaks for and against it.
+    pub report: Report,
+}
+
+/// Why a file could not be judged.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgementError {
+    /// It is no image that is safe to read.
+    #[error(transparent)]
+    Format(#[from] kiln_disk_format::Error),
+    /// It cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] kiln_guest::Error),
+}
+
+/// Judges a file by a policy. Blocks; uses what an inspection may use (see [`kiln_guest::Limits`]).
+///
+/// # Errors
+/// [`JudgementError`] where there is nothing that a policy could judge.
+pub fn judge(
+    file: Arc<dyn BlockDevice>,
+    policy: &Policy,
+    claim: &ImportClaim,
+    size_limit_bytes: u64,
+) -> Result<Judgement, JudgementError> {
+    let limits = Limits { max_virtual_size_bytes: MAX_VIRTUAL_SIZE_BYTES, ..Limits::default() };
+    let opened = kiln_disk_format::open(file, &limits)?;
+    let inspection = kiln_guest::inspect(&opened.device, &Budget::new(kiln_guest::Limits::default()))?;
+    let report = policy::evaluate(
+        policy,
+        &Subject {
+            format: opened.format.name(),
+            virtual_size_bytes: opened.virtual_size_bytes,
+            size_limit_bytes,
+            inspection: &inspection,
+            claim,
+        },
+    );
+    Ok(Judgement { opened, inspection, report })
+}
