@@ -9,7 +9,7 @@ use crate::boot::{self, Boot};
 use crate::budget::Budget;
 use crate::content::{self, Content, Identity};
 use crate::error::Result;
-use crate::gap::{Gap, Gaps, Part};
+use crate::gap::{Gap, GapReason, Gaps, Part};
 use crate::linux::fstab::{self, Mount};
 use crate::linux::{self, Linux};
 use crate::secrets::{self, Secret};
@@ -120,8 +120,14 @@ struct Volumes<'a> {
 }
 
 impl Volumes<'_> {
-    fn open(&self, partition: &Partition) -> Result<Box<dyn tree::FileTree>> {
-        tree::open(partition.content, &self.whole.part(partition.start_bytes, partition.len_bytes))
+    fn open(&self, partition: &Partition, gaps: &mut Gaps) -> Result<Box<dyn tree::FileTree>> {
+        let volume = self.whole.part(partition.start_bytes, partition.len_bytes);
+        let tree = tree::open(partition.content, &volume)?;
+        if let Some(caveat) = tree.caveat() {
+            let part = Part::Partition { number: partition.number };
+            gaps.add(part, GapReason::Unsupported, caveat.to_owned());
+        }
+        Ok(tree)
     }
 
     /// The system whose root is on a partition, if there is one.
@@ -129,7 +135,7 @@ impl Volumes<'_> {
         let budget = self.whole.budget().clone();
         match partition.content {
             Content::Ext2 | Content::Ext3 | Content::Ext4 | Content::Xfs => {
-                let mut root = Root::new(self.open(partition)?, budget);
+                let mut root = Root::new(self.open(partition, gaps)?, budget);
                 if !linux::is_root(&root)? {
                     return Ok(None);
                 }
@@ -141,7 +147,7 @@ impl Volumes<'_> {
                 Ok(Some(Found { system: System::Linux(Box::new(linux)), secrets }))
             }
             Content::Ntfs => {
-                let root = Root::new(self.open(partition)?, budget);
+                let root = Root::new(self.open(partition, gaps)?, budget);
                 if !windows::is_root(&root)? {
                     return Ok(None);
                 }
@@ -164,7 +170,8 @@ impl Volumes<'_> {
                 continue;
             };
             let part = Part::Partition { number: partition.number };
-            if let Some(tree) = gaps.keep(part, self.open(partition).map(Some))? {
+            let opened = self.open(partition, gaps).map(Some);
+            if let Some(tree) = gaps.keep(part, opened)? {
                 root.mount(mount.at.trim_end_matches('/'), tree);
             }
         }

@@ -48,6 +48,10 @@ impl<T: Read + Seek> ReadSeek for T {}
 
 /// A volume's files. Every path's parents are directories of this volume, with no symbolic link among them.
 pub(crate) trait FileTree {
+    /// Why what is read may not be what the system last saw, as a sentence without its full stop.
+    fn caveat(&self) -> Option<&'static str> {
+        None
+    }
     /// The node of a path, itself and not what it links to; `None` where there is none.
     fn lookup(&self, path: &str) -> Result<Option<Node>>;
     /// The names in a directory, without `.` and `..`, and without those that are no UTF-8.

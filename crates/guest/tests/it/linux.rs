@@ -1,8 +1,8 @@
 //! Linux systems on real file systems.
 
 use kiln_guest::{
-    Addressing, Architecture, BootCode, BootLoader, Compression, Content, Distribution, Driver, Inspection,
-    KernelOrigin, Linux, PartitionKind, Scheme, SecretKind, System,
+    Addressing, Architecture, BootCode, BootLoader, Compression, Content, Distribution, Driver, GapReason,
+    Inspection, KernelOrigin, Linux, PartitionKind, Scheme, SecretKind, System,
 };
 
 use crate::disks::{Disk, system_disk};
@@ -191,6 +191,20 @@ fn what_is_missing_is_missing() {
     assert_eq!(linux.architecture, Some(Architecture::I386));
     let kinds: Vec<_> = inspection.secrets.iter().map(|secret| secret.kind).collect();
     assert_eq!(kinds, [SecretKind::PrivateKey, SecretKind::PasswordHash, SecretKind::MachineId]);
+}
+
+#[test]
+fn a_system_that_was_running_is_read_all_the_same() {
+    for kind in ["ext3", "ext4 without checksums", "ext4"] {
+        let disk = system_disk(kind, &debian());
+        disk.run("debugfs -w -R 'feature needs_recovery' part 2>/dev/null >&2");
+        disk.run("dd if=part of=disk bs=1M seek=1 conv=notrunc,sparse status=none");
+        let mut inspection = disk.inspect();
+        let caveats = std::mem::take(&mut inspection.gaps);
+        let reasons: Vec<_> = caveats.iter().map(|gap| gap.reason).collect();
+        assert_eq!(reasons, [GapReason::Unsupported], "{kind}: {caveats:?}");
+        check_debian(&inspection);
+    }
 }
 
 #[test]
