@@ -5,6 +5,8 @@
 
 #![deny(unsafe_code)]
 
+pub mod place;
+
 use kiln_block::{BlockDevice, Error, SECTOR_BYTES};
 use serde::Serialize;
 
