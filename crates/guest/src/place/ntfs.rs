@@ -26,6 +26,11 @@ pub(super) fn place(partition: &mut Partition, path: &str, content: &[u8]) -> Re
         write::unlink_io(partition, path).map_err(failed)?;
     }
     write::create_file_io(partition, &directory, name).map_err(failed)?;
+    // Without one of its own, as if it were inherited: a file that has none is a complaint of chkdsk's.
+    if let Some(id) = write::read_security_id_io(partition, &directory).map_err(failed)?.filter(|id| *id != 0)
+    {
+        write::set_security_id_io(partition, path, id).map_err(failed)?;
+    }
     write::write_file_contents_io(partition, path, content).map_err(failed)?;
     // Looks afresh: nothing above keeps anything in memory.
     let record = lookup(partition, path)?;
