@@ -61,7 +61,7 @@ pub(crate) async fn prepared_blocks(
     uid: Option<u32>,
 ) -> Result<Changes, String> {
     let mut command = Command::new(program);
-    command.arg(ARGUMENT);
+    command.arg(ARGUMENT).env_clear();
     let job = Job { size_bytes: base.size_bytes(), uid, facts };
     let work = tokio::task::spawn_blocking(move || run(command, base.as_ref(), &job, DEADLINE));
     work.await.unwrap_or_else(|error| Err(format!("placing it failed: {error}")))
@@ -71,10 +71,9 @@ pub(crate) async fn prepared_blocks(
 fn run(mut command: Command, base: &dyn BlockDevice, job: &Job, time: Duration) -> Result<Changes, String> {
     let deadline = Instant::now() + time;
     let started = UnixStream::pair().and_then(|(ours, theirs)| {
-        command.env_clear().current_dir("/");
-        command.stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
+        command.current_dir("/").stdin(OwnedFd::from(theirs)).stdout(Stdio::null()).stderr(Stdio::null());
         let child = Running(command.spawn()?);
-        // The command holds the child's end; the child's end of talk is seen only when nobody does.
+        // The command holds the child's end; the end of its talk is seen only when nobody does.
         drop(command);
         Ok((ours, child))
     });

@@ -1,4 +1,4 @@
-//! The child is this test program, told to run one of its ignored tests, each a child of another kind.
+//! The child is this test program once more, told by its environment to be a child of some kind.
 
 use std::os::fd::AsFd;
 
@@ -8,6 +8,8 @@ use kiln_testkit::qemu_img::run as tool;
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(700);
+/// Says which child to be.
+const CHILD: &str = "KILN_TEST_CHILD";
 
 fn facts() -> NetworkFacts {
     NetworkFacts {
@@ -23,7 +25,7 @@ fn facts() -> NetworkFacts {
 /// Runs a child of a kind.
 fn with_child(kind: &str, base: &dyn BlockDevice, time: Duration) -> Result<Changes, String> {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-    command.args([&format!("offline_file::tests::{kind}"), "--exact", "--ignored", "--test-threads=1"]);
+    command.args(["offline_file::tests::child", "--exact", "--test-threads=1"]).env_clear().env(CHILD, kind);
     let uid = rustix::process::geteuid().is_root().then_some(700_000);
     run(command, base, &Job { size_bytes: base.size_bytes(), uid, facts: facts() }, time)
 }
@@ -32,21 +34,23 @@ fn socket() -> UnixStream {
     UnixStream::from(io::stdin().as_fd().try_clone_to_owned().expect("a descriptor"))
 }
 
+/// No test, but where the children begin.
 #[test]
-#[ignore = "a child"]
-fn honest_child() {
-    place_file_for_service().expect("the service listens");
-}
-
-#[test]
-#[ignore = "a child"]
-fn silent_child() {
-    std::thread::sleep(Duration::from_secs(60));
+fn child() {
+    match std::env::var(CHILD).unwrap_or_default().as_str() {
+        "" => {}
+        "honest" => place_file_for_service().expect("the service listens"),
+        "silent" => std::thread::sleep(Duration::from_secs(60)),
+        "dripping" => dripping_child(),
+        "crashing" => std::process::abort(),
+        "greedy" => greedy_child(),
+        "curious" => curious_child(),
+        "lying" => lying_child(),
+        other => panic!("no child is {other}"),
+    }
 }
 
 /// Sends a byte now and then, so that no single read times out.
-#[test]
-#[ignore = "a child"]
 fn dripping_child() {
     let mut socket = socket();
     wire::read_job(&mut socket).expect("a job");
@@ -56,16 +60,7 @@ fn dripping_child() {
     }
 }
 
-#[test]
-#[ignore = "a child"]
-fn crashing_child() {
-    wire::read_job(&mut socket()).expect("a job");
-    std::process::abort();
-}
-
 /// Confined as the honest one is, it wants more memory than that.
-#[test]
-#[ignore = "a child"]
 fn greedy_child() {
     let job = wire::read_job(&mut socket()).expect("a job");
     child::confine(job.uid).expect("confined");
@@ -76,8 +71,6 @@ fn greedy_child() {
 }
 
 /// Tries what a child must not be able to, and says of everything that it could.
-#[test]
-#[ignore = "a child"]
 fn curious_child() {
     let mut socket = socket();
     let job = wire::read_job(&mut socket).expect("a job");
@@ -102,8 +95,6 @@ fn curious_child() {
 }
 
 /// Says what it must not, one thing a time; which, the size of the disk tells.
-#[test]
-#[ignore = "a child"]
 fn lying_child() {
     let mut socket = socket();
     let job = wire::read_job(&mut socket).expect("a job");
@@ -134,7 +125,7 @@ fn the_file_is_placed_by_a_child() {
     let sbin = |name: &str| format!("/usr/sbin/{name}");
     tool(&sbin("mke2fs"), ["-q", "-F", "-t", "ext4", "-d", &root, &image, "32M"]);
     let base = FileDevice::new(std::fs::File::open(&image).expect("it exists")).expect("a file");
-    let changes = with_child("honest_child", &base, DEADLINE).expect("placed");
+    let changes = with_child("honest", &base, DEADLINE).expect("placed");
     let file = std::fs::File::options().write(true).open(&image).expect("it exists");
     for (offset, bytes) in changes {
         std::os::unix::fs::FileExt::write_all_at(&file, &bytes, offset).expect("writable");
@@ -145,14 +136,14 @@ fn the_file_is_placed_by_a_child() {
 
     tool(&sbin("debugfs"), ["-w", "-R", "feature needs_recovery", &image]);
     let base = FileDevice::new(std::fs::File::open(&image).expect("it exists")).expect("a file");
-    let reason = with_child("honest_child", &base, DEADLINE).expect_err("to be refused");
+    let reason = with_child("honest", &base, DEADLINE).expect_err("to be refused");
     assert!(reason.contains("journal"), "{reason}");
 }
 
 #[test]
 fn a_child_that_does_not_answer_is_killed() {
     let base = MemoryDevice::new(1 << 20);
-    for kind in ["silent_child", "dripping_child"] {
+    for kind in ["silent", "dripping"] {
         let start = Instant::now();
         let reason = with_child(kind, &base, SHORT).expect_err("no answer");
         assert!(reason.contains("could not be written within"), "{kind}: {reason}");
@@ -163,7 +154,7 @@ fn a_child_that_does_not_answer_is_killed() {
 #[test]
 fn a_child_that_crashes_or_wants_too_much_is_only_a_reason() {
     let base = MemoryDevice::new(1 << 20);
-    for kind in ["crashing_child", "greedy_child"] {
+    for kind in ["crashing", "greedy"] {
         let reason = with_child(kind, &base, DEADLINE).expect_err("no answer");
         assert!(reason.contains("signal: 6"), "{kind}: {reason}");
     }
@@ -174,7 +165,7 @@ fn a_child_that_crashes_or_wants_too_much_is_only_a_reason() {
 
 #[test]
 fn a_child_has_nothing_but_its_socket() {
-    let said = with_child("curious_child", &MemoryDevice::new(1 << 20), DEADLINE).expect_err("a reason");
+    let said = with_child("curious", &MemoryDevice::new(1 << 20), DEADLINE).expect_err("a reason");
     assert_eq!(said, "could: ");
 }
 
@@ -182,9 +173,9 @@ fn a_child_has_nothing_but_its_socket() {
 fn what_a_child_says_is_checked() {
     for lie in 1..=7 {
         let base = MemoryDevice::new(lie * 4096);
-        let reason = with_child("lying_child", &base, DEADLINE).expect_err("a lie");
+        let reason = with_child("lying", &base, DEADLINE).expect_err("a lie");
         assert!(reason.starts_with("the process that was to write it "), "{lie}: {reason}");
     }
     // A read that the disk refuses is answered, and the child may go on.
-    assert!(with_child("lying_child", &MemoryDevice::new(8 * 4096), DEADLINE).is_err());
+    assert!(with_child("lying", &MemoryDevice::new(8 * 4096), DEADLINE).is_err());
 }
