@@ -87,6 +87,20 @@ impl<T: BlockDevice + ?Sized> BlockDevice for Arc<T> {
     }
 }
 
+impl<T: BlockDevice + ?Sized> BlockDevice for &T {
+    fn size_bytes(&self) -> u64 {
+        (**self).size_bytes()
+    }
+
+    fn read_exact_at(&self, buf: &mut [u8], offset: u64) -> Result<()> {
+        (**self).read_exact_at(buf, offset)
+    }
+
+    fn extent_at(&self, offset: u64, len: u64) -> Result<Extent> {
+        (**self).extent_at(offset, len)
+    }
+}
+
 /// Checks that `len` bytes at `offset` lie within a device of `size_bytes`.
 ///
 /// # Errors

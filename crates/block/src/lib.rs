@@ -6,12 +6,14 @@
 
 #![deny(unsafe_code)]
 
+mod cow;
 mod device;
 mod digest;
 mod extent;
 mod file;
 mod memory;
 
+pub use cow::CowDevice;
 pub use device::{BlockDevice, Error, Result, WritableBlockDevice, check_bounds};
 pub use digest::{Digest, ParseDigestError};
 pub use extent::{Extent, ExtentKind, Extents, extents};

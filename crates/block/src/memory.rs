@@ -6,13 +6,15 @@ use std::sync::{PoisonError, RwLock};
 use crate::device::check_bounds;
 use crate::{BlockDevice, Extent, ExtentKind, Result, WritableBlockDevice};
 
-const PAGE_BYTES: u64 = 4096;
+pub(crate) const PAGE_BYTES: u64 = 4096;
+/// A page's bytes.
+pub(crate) type Page = Box<[u8; PAGE_BYTES as usize]>;
 
 /// A sparse disk in memory, for small disks that are built before they are stored, and for tests.
 #[derive(Debug)]
 pub struct MemoryDevice {
     size_bytes: u64,
-    pages: RwLock<BTreeMap<u64, Box<[u8; PAGE_BYTES as usize]>>>,
+    pages: RwLock<BTreeMap<u64, Page>>,
 }
 
 impl MemoryDevice {
@@ -30,7 +32,10 @@ impl MemoryDevice {
 }
 
 /// Cuts a range at page boundaries: page number, position within the page, range within the buffer.
-fn pages_of(offset: u64, len: usize) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
+pub(crate) fn pages_of(
+    offset: u64,
+    len: usize,
+) -> impl Iterator<Item = (u64, usize, std::ops::Range<usize>)> {
     let mut done = 0;
     std::iter::from_fn(move || {
         if done == len {

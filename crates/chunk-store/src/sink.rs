@@ -1,13 +1,14 @@
 //! The writing end of every operation that stores chunks: batches of stored chunks become packs.
 //!
 //! ```text
-//! workers ──batch──► open pack (positions are given out) ──queue──► writer ──queue──► sealer
-//!                                                                  registers,         syncs, tells the ledger,
+//! workers ──batch──► open pack (positions are given out) ──queue──► writer ──queue──► sealers
+//!                                                                  registers,         sync, tell the ledger,
 //!                                                                  writes             then the index
 //! ```
 //!
-//! Writer and sealer are threads of their own, so that the workers never wait for a disk unless the queues are full;
-//! the queues bound both memory and the number of unfinished packs.
+//! Writer and sealers are threads of their own, so that the workers never wait for a disk unless the queues are full;
+//! the queues bound both memory and the number of unfinished packs. There are several sealers because a sync is
+//! mostly waiting: file systems commit what is synced at the same time together.
 //!
 //! Invariants: a pack is registered before its object is created; the ledger and the index hear of it after its
 //! object is durable; a pack of another job is named only while the ledger holds it for this job. The first error
@@ -19,7 +20,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kiln_block::Digest;
 
@@ -31,8 +32,10 @@ use crate::{Chunk, ChunkIndex, Entry, Error, MAX_CHUNK_BYTES, ObjectWriter, Pack
 pub(crate) const BATCH_BYTES: usize = MAX_CHUNK_BYTES as usize;
 /// Batches waiting for the writer.
 const QUEUED_BATCHES: usize = 4;
-/// Packs that are written and wait for the sealer.
+/// Packs that are written and wait for a sealer.
 const QUEUED_PACKS: usize = 1;
+/// Packs that are being synced at once.
+const SEALERS: usize = 4;
 
 /// Stored chunks on their way into a pack. Memory is reused: see [`Sink::buffer`].
 pub(crate) struct Batch {
@@ -164,10 +167,14 @@ pub(crate) fn with_sink(
             sink.record(sink.write_packs(&from_workers, &to_sealer));
             drop(to_sealer);
         });
-        scope.spawn(|| {
-            let from_writer = from_writer;
-            sink.record(sink.seal_packs(&from_writer));
-        });
+        let from_writer = Arc::new(Mutex::new(from_writer));
+        for _ in 0..SEALERS {
+            let from_writer = Arc::clone(&from_writer);
+            let sink = &sink;
+            // The last sealer to end takes the writer's queue with it, so that the writer never waits for nobody.
+            scope.spawn(move || sink.record(sink.seal_packs(&from_writer)));
+        }
+        drop(from_writer);
         let _close = CloseOnDrop(&sink);
         sink.record(work(&sink));
         if !sink.is_stopped() {
@@ -340,8 +347,10 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    fn seal_packs(&self, queue: &Receiver<Written>) -> Result<()> {
-        while let Ok(Written { id, writer, stored_bytes, chunks }) = queue.recv() {
+    fn seal_packs(&self, queue: &Mutex<Receiver<Written>>) -> Result<()> {
+        // One sealer waits for the next pack while it holds the lock; the others wait for the lock.
+        let next = || lock(queue).recv();
+        while let Ok(Written { id, writer, stored_bytes, chunks }) = next() {
             writer.finish()?;
             let chunk_count = u32::try_from(chunks.len()).expect("a pack has few chunks");
             self.target.ledger.pack_sealed(&SealedPack { id, stored_bytes, chunk_count })?;

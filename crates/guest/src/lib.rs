@@ -12,7 +12,9 @@
 //!    └── linux · windows · secrets ─┘
 //! ```
 //!
-//! Deliberately absent: mounting, writing, disk formats, and rules.
+//! [`place`] puts one small file into a root file system, for systems without cloud-init.
+//!
+//! Deliberately absent: mounting, disk formats, and rules.
 
 #![deny(unsafe_code)]
 
@@ -30,6 +32,7 @@ mod gap;
 mod hive_image;
 mod inspection;
 mod linux;
+pub mod place;
 mod secrets;
 mod table;
 #[cfg(test)]

@@ -50,6 +50,9 @@ pub(crate) enum OutputForm {
 pub(crate) enum Command {
     /// Run the server
     Serve(Serve),
+    /// The server's own: writes a file into a file system on a disk that it serves at standard input
+    #[command(hide = true)]
+    PlaceFile,
     /// Accounts (the operator's key is needed)
     #[command(subcommand)]
     Account(AccountCommand),

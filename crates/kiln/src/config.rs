@@ -215,6 +215,9 @@ pub(crate) fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, 
     complete(parsed, overrides)
 }
 
+/// This program, also after a newer one was put in its place: the two sides must be of one version.
+const SELF: &str = "/proc/self/exe";
+
 fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let listen = overrides.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
     if !listen.ip().is_loopback() {
@@ -259,6 +262,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
             )?),
         },
         nbd_tcp: file.nbd.listen,
+        helper: SELF.into(),
         chunk_cache_bytes: usize::try_from(file.store.cache_mib.saturating_mul(MIB)).unwrap_or(usize::MAX),
         image_workers: at_least("workers.images", file.workers.images, 1)?,
         instance_workers: at_least("workers.instances", file.workers.instances, 1)?,

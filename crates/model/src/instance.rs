@@ -134,6 +134,9 @@ pub struct LaunchSettings {
     pub key_pairs: Vec<KeyPairId>,
     /// What the launching user passed for cloud-init, base64-encoded as it came.
     pub user_data_base64: Option<String>,
+    /// Why the guest does not find its network file, where it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network_file_missing: Option<String>,
 }
 
 /// An instance.

@@ -33,6 +33,9 @@ pub struct ServiceConfig {
     pub nbd_tcp: Option<SocketAddr>,
     /// Memory for decompressed chunks, per region, in bytes.
     pub chunk_cache_bytes: usize,
+    /// The program that does what must not be done in the service's own process (see
+    /// [`crate::place_file_for_service`]): the binary itself.
+    pub helper: PathBuf,
     /// Tasks on images that are worked on at once.
     pub image_workers: usize,
     /// Tasks on instances that are worked on at once.

@@ -16,6 +16,7 @@ mod judgement;
 mod ledger;
 mod machines;
 mod maintenance;
+mod offline_file;
 pub mod policy;
 mod refusal;
 mod region_store;
@@ -27,5 +28,6 @@ pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfi
 pub use judgement::{Judgement, JudgementError, judge};
 pub use kiln_catalog::ImageView;
 pub use maintenance::{StoreCheck, check_store};
+pub use offline_file::place_file_for_service;
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};

@@ -10,6 +10,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use kiln_guest::place::NetworkFacts;
 use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, Timestamp};
 use kiln_nbd::{Export, Listener, Server, SingleExport, SocketAccess};
 use kiln_qemu::{
@@ -139,6 +140,23 @@ impl Machines {
     /// Whether instances reach their SSH through a forwarded port of this host.
     pub(crate) fn forwards_ssh(&self) -> bool {
         matches!(self.config.network, InstanceNetwork::User(_))
+    }
+
+    /// What an instance's network file says; `None` where not Kiln but the bridge's network gives it its address.
+    pub(crate) fn network_facts(&self, instance: &Instance) -> Option<NetworkFacts> {
+        self.forwards_ssh().then(|| NetworkFacts {
+            ip: instance.private_address,
+            prefix: USER_NETWORK_PREFIX,
+            gateway: GATEWAY,
+            dns: vec![NAME_SERVER],
+            mac: mac_address(instance.ordinal).to_string(),
+            hostname: instance.settings.hostname.clone(),
+        })
+    }
+
+    /// The user that nothing else has, as which an instance's own processes run, where the service is root.
+    pub(crate) fn uid(&self, instance: &Instance) -> Option<u32> {
+        self.identity(instance.ordinal).map(|identity| identity.uid)
     }
 
     /// Serves an instance's base disk to its QEMU. Serving it already is fine.

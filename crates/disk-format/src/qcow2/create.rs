@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
-use kiln_block::{SECTOR_BYTES, check_bounds};
+use kiln_block::{BlockDevice, SECTOR_BYTES, check_bounds};
 
 use super::layout::{
     CLUSTER, COPIED, Header, REFCOUNTS_PER_BLOCK, SIZE_BYTES_MAX, WORDS_PER_CLUSTER, refcount_clusters, words,
@@ -25,6 +25,47 @@ pub const CLUSTER_BYTES: usize = CLUSTER as usize;
 /// [`Error::InvalidSize`] for a size that is 0, no whole number of sectors or over 2 PiB; else what the file says.
 pub fn create_overlay(file: &File, virtual_size_bytes: u64) -> Result<()> {
     OverlayWriter::new(file, virtual_size_bytes)?.finish()
+}
+
+/// Makes `file`, which must be empty, an overlay of a disk of `virtual_size_bytes` that begins as `base` with
+/// `changes` in it: runs of bytes at their offsets, of which a later one wins.
+///
+/// A cluster that is changed in part is filled up from `base`; where that ends before the disk does, with zeros.
+///
+/// # Errors
+/// As [`create_overlay`]; [`kiln_block::Error::OutOfBounds`] for a change outside the disk; what `base` says.
+pub fn create_overlay_with(
+    file: &File,
+    virtual_size_bytes: u64,
+    base: &dyn BlockDevice,
+    changes: &[(u64, Vec<u8>)],
+) -> Result<()> {
+    let mut writer = OverlayWriter::new(file, virtual_size_bytes)?;
+    let mut clusters: BTreeMap<u64, Vec<(u64, &[u8])>> = BTreeMap::new();
+    for (offset, bytes) in changes {
+        check_bounds(*offset, bytes.len() as u64, virtual_size_bytes)?;
+        let (mut offset, mut bytes) = (*offset, bytes.as_slice());
+        while !bytes.is_empty() {
+            let within = (CLUSTER - offset % CLUSTER).min(bytes.len() as u64);
+            let (part, rest) = bytes.split_at(within as usize);
+            clusters.entry(offset / CLUSTER).or_default().push((offset % CLUSTER, part));
+            (offset, bytes) = (offset + within, rest);
+        }
+    }
+    let mut cluster = Box::new([0; CLUSTER_BYTES]);
+    for (index, parts) in clusters {
+        let start = index * CLUSTER;
+        let from_base = base.size_bytes().saturating_sub(start).min(CLUSTER) as usize;
+        if from_base > 0 {
+            base.read_exact_at(&mut cluster[..from_base], start)?;
+        }
+        cluster[from_base..].fill(0);
+        for (at, part) in parts {
+            cluster[at as usize..][..part.len()].copy_from_slice(part);
+        }
+        writer.write_cluster(index, &cluster)?;
+    }
+    writer.finish()
 }
 
 /// Writes an overlay with initial contents.

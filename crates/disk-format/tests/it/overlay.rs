@@ -5,8 +5,8 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use kiln_block::{BlockDevice, ExtentKind};
-use kiln_disk_format::qcow2::{CLUSTER_BYTES, Overlay, OverlayWriter, create_overlay};
+use kiln_block::{BlockDevice, CowDevice, ExtentKind, WritableBlockDevice};
+use kiln_disk_format::qcow2::{CLUSTER_BYTES, Overlay, OverlayWriter, create_overlay, create_overlay_with};
 use kiln_disk_format::{Error, Limits};
 use kiln_testkit::qemu_img;
 use rand::Rng;
@@ -75,6 +75,51 @@ fn first_clusters_are_there_when_qemu_opens_it() {
     qemu_img::io(&path, "qcow2", &[verify(0, 3), verify(cluster, 0), verify(9 * cluster, 4)]);
     qemu_img::io(&path, "qcow2", &[verify(last * cluster, 2)]);
     assert_eq!(map(&overlay(&path)), qemu_img::map(&path, "qcow2"));
+}
+
+/// Changes that were made through the copy-on-write device are what QEMU finds over the base, and nothing else is.
+#[test]
+fn an_overlay_begins_as_its_base_with_the_changes() {
+    let seed = seed();
+    let mut rng = rng(seed);
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let [base, top, wanted] = ["base.raw", "top.qcow2", "wanted.raw"].map(|name| directory.path().join(name));
+    // Neither a whole number of clusters nor of pages, and shorter than the instance's disk.
+    let (base_size, size) = (4 * MIB + 31 * 512, 6 * MIB);
+    let bytes: Vec<u8> = (0..base_size).map(|n| (n / 512 % 255) as u8 + 1).collect();
+    std::fs::write(&base, &bytes).expect("a file");
+    let cow = CowDevice::new(device(&base), 1 << 20);
+    let last = base_size as usize - 1;
+    let writes: Vec<_> = (0..12).map(|_| (rng.random_range(0..last), rng.random_range(1..9000))).collect();
+    for (offset, len) in writes.into_iter().chain([(last, 1), (0, 700)]) {
+        let bytes = vec![rng.random(); len.min(base_size as usize - offset)];
+        cow.write_all_at(&bytes, offset as u64).expect("within the cap");
+    }
+    let file = File::options().read(true).write(true).create_new(true).open(&top).expect("new file");
+    create_overlay_with(&file, size, &device(&base), &cow.changes()).expect("written");
+
+    qemu_img::check(&top, "qcow2");
+    assert_eq!(map(&overlay(&top)), qemu_img::map(&top, "qcow2"));
+    let mut disk = contents(&cow);
+    disk.resize(size as usize, 0);
+    std::fs::write(&wanted, disk).expect("a file");
+    let chain = format!(
+        "driver=qcow2,file.driver=file,file.filename={},backing.driver=raw,backing.file.driver=file,\
+         backing.file.filename={}",
+        top.display(),
+        base.display()
+    );
+    let wanted = format!("driver=raw,file.driver=file,file.filename={}", wanted.display());
+    qemu_img::run("qemu-img", ["compare", "--image-opts", &chain, &wanted]);
+    let whole = |extent: &kiln_block::Extent| extent.len.is_multiple_of(CLUSTER_BYTES as u64);
+    assert!(map(&overlay(&top)).iter().all(whole), "KILN_TEST_SEED={seed}");
+
+    // A change beyond the end of the base needs nothing of it.
+    let file = tempfile::tempfile().expect("temporary file");
+    create_overlay_with(&file, size, &device(&base), &[(size - 512, vec![7; 512])]).expect("written");
+    let outside = [(size - 1, vec![0; 2])];
+    let file = tempfile::tempfile().expect("temporary file");
+    assert!(create_overlay_with(&file, size, &device(&base), &outside).is_err());
 }
 
 /// What a guest changed over a base, as QEMU wrote it, put over that base again is what QEMU's guest saw.

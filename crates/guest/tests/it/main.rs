@@ -6,4 +6,5 @@ mod files;
 mod hive_image;
 mod hostile;
 mod linux;
+mod place;
 mod windows;

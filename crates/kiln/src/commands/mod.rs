@@ -29,6 +29,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             serve(load(config.as_deref(), listen, connection.data_dir)?).await?;
         }
         Command::Image(ImageCommand::Inspect(wanted)) => return report::inspect(form, &wanted),
+        Command::PlaceFile => unreachable!("done before the runtime was started"),
         Command::Doctor => return doctor::run(form).await,
         Command::ExampleConfig => print!("{}", config::EXAMPLE),
         Command::Store(command) => return store::run(&connection, command).await,

@@ -283,6 +283,7 @@ impl Launch<'_> {
                 password: self.request.password.clone(),
                 key_pairs: self.request.key_pairs.clone(),
                 user_data_base64: self.request.user_data_base64.clone(),
+                network_file_missing: None,
             },
             last_operation: LastOperation {
                 action: ACTION.to_owned(),

@@ -56,19 +56,19 @@ pub(super) async fn run(
 /// Writes an overlay that holds nothing yet.
 pub(super) async fn write_empty_overlay(path: PathBuf, size_bytes: u64) -> Result<(), JobError> {
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(error.into());
-        }
-        create_overlay(&path, size_bytes)
+        qcow2::create_overlay(&new_file(&path)?, size_bytes).map_err(JobError::internal)
     })
     .await?
 }
 
-fn create_overlay(path: &Path, size_bytes: u64) -> Result<(), JobError> {
-    let file = File::options().write(true).create_new(true).open(path)?;
-    qcow2::create_overlay(&file, size_bytes).map_err(JobError::internal)
+/// A new file in place of whatever an earlier try left.
+pub(super) fn new_file(path: &Path) -> std::io::Result<File> {
+    if let Err(error) = std::fs::remove_file(path)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        return Err(error);
+    }
+    File::options().write(true).create_new(true).open(path)
 }
 
 async fn store_overlay(

@@ -1,13 +1,12 @@
-//! Launching: an empty overlay, a seed, and a machine that boots at once and reads what it needs of its image.
+//! Launching: an overlay, a seed, and a machine that boots at once and reads what it needs of its image.
 
 use std::path::Path;
 
 use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings};
 use kiln_qemu::layout;
-use kiln_qemu::seed::{Addressing, Password, Seed, SeedNetwork};
+use kiln_qemu::seed::{Addressing, Password, Seed, SeedFile, SeedNetwork};
 
-use super::create::write_empty_overlay;
-use super::{JobContext, JobError, power};
+use super::{JobContext, JobError, network_file, power};
 use crate::machines::mac_address;
 
 /// The user that a launch password is for.
@@ -16,15 +15,14 @@ const DEFAULT_USER: &str = "root";
 const INTERFACE: &str = "eth0";
 
 pub(super) async fn run(context: &JobContext, id: &InstanceId) -> Result<(), JobError> {
-    let instance = power::held_instance(context, id).await?;
+    let mut instance = power::held_instance(context, id).await?;
     let machines = &context.service.machines;
     context.progress.begin("prepare", 0);
     if machines.get(id).is_none() {
         let dir = machines.dir(id);
         tokio::fs::create_dir_all(&dir).await?;
-        write_empty_overlay(dir.join(layout::ROOT), instance.system_disk_bytes).await?;
-        let seed = seed(context, &instance).await?;
-        write_seed(&dir, &seed).await?;
+        let files = network_file::prepare(context, &mut instance).await?;
+        write_seed(&dir, &seed(context, &instance, files).await?).await?;
     }
     context.progress.begin("power on", 0);
     if let Err(error) = power::power_on(context, &instance).await {
@@ -66,7 +64,7 @@ async fn write_seed(dir: &Path, seed: &Seed) -> Result<(), JobError> {
 }
 
 /// What the guest is told: its name, keys, password and network, and its user's own data.
-async fn seed(context: &JobContext, instance: &Instance) -> Result<Seed, JobError> {
+async fn seed(context: &JobContext, instance: &Instance, files: Vec<SeedFile>) -> Result<Seed, JobError> {
     let settings = &instance.settings;
     let mut keys = Vec::with_capacity(settings.key_pairs.len());
     let mut tx = context.service.catalog.read().await?;
@@ -89,6 +87,6 @@ async fn seed(context: &JobContext, instance: &Instance) -> Result<Seed, JobErro
             interface: Some(INTERFACE.to_owned()),
             addressing: Addressing::Dhcp,
         },
-        files: Vec::new(),
+        files,
     })
 }

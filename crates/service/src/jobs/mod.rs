@@ -7,6 +7,7 @@
 mod create;
 mod import;
 mod launch;
+mod network_file;
 mod power;
 mod preview;
 mod progress;

@@ -46,7 +46,9 @@ fn instance(seen: &SeenInstance) -> Value {
 
 fn own_members(instance: &Instance) -> Object {
     let operation = &instance.last_operation;
-    let failure = operation.failure.as_ref();
+    let failure = operation.failure.as_ref().map(|failure| format!("{}: {}", failure.code, failure.message));
+    // The API has no member for it; this is the one that people and clients read for what went wrong.
+    let notice = || instance.settings.network_file_missing.clone();
     let shape = json!({
         "Placement": {"Zone": instance.zone, "ProjectId": 0},
         "InstanceId": instance.id,
@@ -73,7 +75,7 @@ fn own_members(instance: &Instance) -> Object {
             OperationState::Failed => "FAILED",
         },
         "LatestOperationRequestId": operation.request_id,
-        "LatestOperationErrorMsg": failure.map(|failure| format!("{}: {}", failure.code, failure.message)),
+        "LatestOperationErrorMsg": failure.or_else(notice),
         "HostName": instance.settings.hostname,
     });
     members(shape).unwrap_or_default()
