@@ -59,7 +59,7 @@ fn read_disk(disk: &dyn BlockDevice) {
         }
     }
     // Unaligned, and across whatever boundaries there are.
-    for offset in [size / 3, size / 2 + 1, size.saturating_sub(777)] {
+    for offset in [size / 3, (size / 2 + 1).min(size), size.saturating_sub(777)] {
         let mut part = vec![0; (size - offset).min(70_001) as usize];
         let _ = disk.read_exact_at(&mut part, offset);
     }

@@ -1,4 +1,5 @@
-//! From a disk to the pieces of an image: one thread reads, others drop zeros and compress, the caller writes.
+//! From a disk to the pieces of an image: one thread finds what is data, others read it (which may mean to decompress
+//! it), drop zeros and compress, the caller writes.
 //!
 //! Invariants: pieces come in the order of the disk; at most [`QUEUE`] batches wait at either end, each of them
 //! [`BATCH_BYTES`] or one unit long, so memory does not depend on the disk; when the caller stops, so do the threads.
@@ -53,12 +54,13 @@ pub(super) fn pump(
 ) -> Result<()> {
     let (jobs, waiting) = sync_channel::<Job>(QUEUE);
     let waiting = Mutex::new(waiting);
+    let spare = Spare::default();
     std::thread::scope(|scope| {
         // In here, so that leaving early closes it and stops the reader.
         let (order, packed) = sync_channel::<Receiver<Result<Packed>>>(QUEUE);
-        scope.spawn(move || read_batches(device, unit_bytes, &jobs, &order));
-        for _ in 0..workers(packing) {
-            scope.spawn(|| work(&waiting, unit_bytes, packing));
+        scope.spawn(move || cut_batches(device, unit_bytes, &jobs, &order));
+        for _ in 0..workers() {
+            scope.spawn(|| work(device, &waiting, &spare, unit_bytes, packing));
         }
         for answer in &packed {
             let batch =
@@ -69,23 +71,39 @@ pub(super) fn pump(
             if progress(batch.end).is_break() {
                 return Err(Error::Cancelled);
             }
+            spare.keep(batch.bytes);
         }
         Ok(())
     })?;
     if progress(device.size_bytes()).is_break() { Err(Error::Cancelled) } else { Ok(()) }
 }
 
-fn workers(packing: Packing) -> usize {
-    match packing {
-        Packing::Store => 1,
-        _ => std::thread::available_parallelism().map_or(2, NonZero::get).min(WORKERS_MAX),
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(2, NonZero::get).min(WORKERS_MAX)
+}
+
+/// Buffers that were written and can be filled again: the kernel takes as long to give new ones as to fill them.
+#[derive(Default)]
+struct Spare(Mutex<Vec<Vec<u8>>>);
+
+impl Spare {
+    /// A buffer of any contents and length.
+    fn take(&self) -> Vec<u8> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    fn keep(&self, buffer: Vec<u8>) {
+        let mut buffers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffers.len() < 2 * QUEUE {
+            buffers.push(buffer);
+        }
     }
 }
 
-/// Some neighbouring units to pack.
+/// Some neighbouring units to read and pack.
 struct Job {
     first_unit: u64,
-    bytes: Vec<u8>,
+    units: usize,
     /// How far the disk is done with them.
     end: u64,
     answer: SyncSender<Result<Packed>>,
@@ -98,8 +116,8 @@ struct Packed {
     end: u64,
 }
 
-/// Reads what the disk's extents say is data, until it is all read or nobody wants it any more.
-fn read_batches(
+/// Cuts what the disk's extents say is data into jobs, until it is all done or nobody wants it any more.
+fn cut_batches(
     device: &dyn BlockDevice,
     unit_bytes: usize,
     jobs: &SyncSender<Job>,
@@ -108,71 +126,85 @@ fn read_batches(
     let (size, unit) = (device.size_bytes(), unit_bytes as u64);
     let units_per_batch = (BATCH_BYTES / unit_bytes).max(1) as u64;
     let mut next_unit = 0;
-    let fail = |error: kiln_block::Error| {
-        let (answer, packed) = sync_channel(1);
-        // Where nobody listens any more, nobody needs to know.
-        let _ = answer.send(Err(error.into()));
-        let _ = order.send(packed);
-    };
     for extent in extents(device, 0, size) {
         let extent = match extent {
             Ok(extent) if extent.kind.reads_as_zeros() => continue,
             Ok(extent) => extent,
-            Err(error) => return fail(error),
+            Err(error) => {
+                let (answer, packed) = sync_channel(1);
+                // Where nobody listens any more, nobody needs to know.
+                let _ = answer.send(Err(error.into()));
+                let _ = order.send(packed);
+                return;
+            }
         };
         let end_unit = extent.end().div_ceil(unit);
         next_unit = next_unit.max(extent.offset / unit);
         while next_unit < end_unit {
-            let count = units_per_batch.min(end_unit - next_unit);
-            let start = next_unit * unit;
-            let end = (start + count * unit).min(size);
-            let mut bytes = vec![0; count as usize * unit_bytes];
-            if let Err(error) = device.read_exact_at(&mut bytes[..(end - start) as usize], start) {
-                return fail(error);
-            }
+            let units = units_per_batch.min(end_unit - next_unit);
+            let end = ((next_unit + units) * unit).min(size);
             let (answer, packed) = sync_channel(1);
-            let job = Job { first_unit: next_unit, bytes, end, answer };
+            let job = Job { first_unit: next_unit, units: units as usize, end, answer };
             if jobs.send(job).is_err() || order.send(packed).is_err() {
                 return;
             }
-            next_unit += count;
+            next_unit += units;
         }
     }
 }
 
-/// Packs jobs until there are no more.
-fn work(waiting: &Mutex<Receiver<Job>>, unit_bytes: usize, packing: Packing) {
+/// Does jobs until there are no more.
+fn work(
+    device: &dyn BlockDevice,
+    waiting: &Mutex<Receiver<Job>>,
+    spare: &Spare,
+    unit_bytes: usize,
+    packing: Packing,
+) {
     let mut packer = Packer::new(packing);
     loop {
         let job = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(job) = job else { return };
-        let packed = pack(&mut packer, job.first_unit, job.bytes, job.end, unit_bytes);
+        let packed = read(device, &job, unit_bytes, spare.take())
+            .map_err(Error::from)
+            .and_then(|bytes| pack(&mut packer, &job, bytes, unit_bytes, spare));
         let _ = job.answer.send(packed);
     }
 }
 
-fn pack(packer: &mut Packer, first_unit: u64, bytes: Vec<u8>, end: u64, unit_bytes: usize) -> Result<Packed> {
-    let mut pieces = Vec::new();
-    let mut packed = Vec::new();
-    for (number, unit) in bytes.chunks_exact(unit_bytes).enumerate().filter(|(_, unit)| !is_zero(unit)) {
-        let start = packed.len();
-        let range = match packer {
-            Packer::Store => number * unit_bytes..(number + 1) * unit_bytes,
-            Packer::Zstd(compressor) => {
-                packed.resize(start + zstd::zstd_safe::compress_bound(unit.len()), 0);
-                let len = compressor.compress_to_buffer(unit, &mut packed[start..]).map_err(Error::Sink)?;
-                packed.truncate(start + len);
-                start..packed.len()
-            }
-            Packer::Zlib(compressor) => {
-                deflate(compressor, unit, &mut packed)?;
-                start..packed.len()
-            }
-        };
-        pieces.push((first_unit + number as u64, range));
+/// Reads the job's units into `bytes`; the last one of the disk is filled up with zeros.
+fn read(
+    device: &dyn BlockDevice,
+    job: &Job,
+    unit_bytes: usize,
+    mut bytes: Vec<u8>,
+) -> kiln_block::Result<Vec<u8>> {
+    let start = job.first_unit * unit_bytes as u64;
+    bytes.resize(job.units * unit_bytes, 0);
+    let (disk, beyond) = bytes.split_at_mut((job.end - start) as usize);
+    device.read_exact_at(disk, start)?;
+    beyond.fill(0);
+    Ok(bytes)
+}
+
+fn pack(packer: &mut Packer, job: &Job, bytes: Vec<u8>, unit_bytes: usize, spare: &Spare) -> Result<Packed> {
+    let units = bytes.chunks_exact(unit_bytes).enumerate().filter(|(_, unit)| !is_zero(unit));
+    let mut pieces = Vec::with_capacity(job.units);
+    if matches!(packer, Packer::Store) {
+        pieces.extend(units.map(|(number, _)| {
+            (job.first_unit + number as u64, number * unit_bytes..(number + 1) * unit_bytes)
+        }));
+        return Ok(Packed { bytes, pieces, end: job.end });
     }
-    let bytes = if matches!(packer, Packer::Store) { bytes } else { packed };
-    Ok(Packed { bytes, pieces, end })
+    let mut packed = spare.take();
+    packed.clear();
+    for (number, unit) in units {
+        let start = packed.len();
+        packer.pack(unit, &mut packed)?;
+        pieces.push((job.first_unit + number as u64, start..packed.len()));
+    }
+    spare.keep(bytes);
+    Ok(Packed { bytes: packed, pieces, end: job.end })
 }
 
 /// A worker's compressor.
@@ -192,6 +224,21 @@ impl Packer {
             }
             Packing::Zlib => Self::Zlib(Box::new(Compress::new(flate2::Compression::new(ZLIB_LEVEL), true))),
         }
+    }
+
+    /// Adds what the unit becomes to `packed`.
+    fn pack(&mut self, unit: &[u8], packed: &mut Vec<u8>) -> Result<()> {
+        let start = packed.len();
+        match self {
+            Self::Store => packed.extend(unit),
+            Self::Zstd(compressor) => {
+                packed.resize(start + zstd::zstd_safe::compress_bound(unit.len()), 0);
+                let len = compressor.compress_to_buffer(unit, &mut packed[start..]).map_err(Error::Sink)?;
+                packed.truncate(start + len);
+            }
+            Self::Zlib(compressor) => deflate(compressor, unit, packed)?,
+        }
+        Ok(())
     }
 }
 
