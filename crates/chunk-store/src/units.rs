@@ -120,7 +120,7 @@ mod tests {
         device.write_all_at(&[1; 4096], 3 * CHUNK_BYTES + 8192).expect("in bounds");
         device.write_all_at(&[1; 10], 5 * CHUNK_BYTES - 5).expect("in bounds");
         device.write_all_at(&[1], 10 * CHUNK_BYTES + 50).expect("in bounds");
-        let found = units(&device, vec![0..device.size_bytes()]);
+        let found = units(&device, std::iter::once(0..device.size_bytes()).collect());
         let whole = |first: u64, last: u64| first * CHUNK_BYTES..(last + 1) * CHUNK_BYTES;
         assert_eq!(found, [whole(3, 5), 10 * CHUNK_BYTES..10 * CHUNK_BYTES + 100]);
     }
