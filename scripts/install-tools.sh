@@ -18,11 +18,12 @@ die() { say "$*"; exit 1; }
 packages_of() {
     case $1 in
         build) echo gcc libc6-dev make pkg-config git ca-certificates ;;
-        guest) echo mmdebstrap extlinux syslinux-common fdisk e2fsprogs util-linux qemu-utils ;;
+        guest) echo mmdebstrap extlinux syslinux-common fdisk e2fsprogs util-linux qemu-utils openssh-client ;;
         qemu) echo qemu-system-x86 qemu-utils ;;
         nbd) echo libnbd-bin nbdkit ;;
         bench) echo fio qemu-utils libnbd-bin ;;
-        test) echo e2fsprogs fdisk xorriso zstd curl openssl openssh-client ;;
+        test) echo e2fsprogs fdisk util-linux mount xorriso curl openssl openssh-client xfsprogs dosfstools mtools ntfs-3g \
+            btrfs-progs libhivex-bin cpio gzip xz-utils zstd lz4 bzip2 ;;
         python) echo ;;
         *) die "unknown group '$1' (build guest qemu nbd bench test python)" ;;
     esac

@@ -28,6 +28,14 @@ name = "S5.SMALL1"
 vcpus = 1
 memory_gib = 0.5
 """
+# Most tests import disks with a file system and no system on it, which the import policy is told to let in.
+BARE_DISKS = "[import.criteria]\n" + "".join(
+    f'{criterion} = "off"\n'
+    for criterion in (
+        "RootFileSystem System OsTypeAgrees OsVersionAgrees ArchitectureAgrees VirtioBlock VirtioNet CloudInit "
+        "OtherInterfaces StaticIpv6"
+    ).split()
+)
 SEED = int(os.environ.get("KILN_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
 LOG_LINES = 80
 
@@ -54,7 +62,7 @@ def make_server(kiln_binary):
     """Makes servers, which are gone when the module's tests are."""
     servers = []
 
-    def make(config=CONFIG, **options):
+    def make(config=CONFIG + BARE_DISKS, **options):
         servers.append(KilnServer(kiln_binary, config, **options))
         return servers[-1]
 

@@ -14,7 +14,7 @@ import time
 
 import pytest
 from cloud import BEIJING, GUANGZHOU
-from conftest import CONFIG
+from conftest import BARE_DISKS, CONFIG
 from image_files import change_overlay, qcow2, same_disk, system_disk
 from kiln_server import wait_until
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
@@ -74,7 +74,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world(make_server, host, files, seed):
-    return World(make_server(CONFIG + COLLECT_ALWAYS).start(), host, files, seed)
+    return World(make_server(CONFIG + BARE_DISKS + COLLECT_ALWAYS).start(), host, files, seed)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cloud import BEIJING, GUANGZHOU, SINGAPORE, Account, refused
-from conftest import CONFIG
+from conftest import BARE_DISKS, CONFIG
 from image_files import MIB, no_disks, run, same_disk, system_disk
 from kiln_server import wait_until
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
@@ -25,7 +25,7 @@ NOWHERE = {**IMPORT, "ImageUrl": "http://192.0.2.1/disk", "ImageName": "nowhere"
 
 @pytest.fixture(scope="module")
 def server(make_server):
-    return make_server(CONFIG + "\n[workers]\nimages = 4\n").start()
+    return make_server(CONFIG + BARE_DISKS + "\n[workers]\nimages = 4\n").start()
 
 
 @pytest.fixture(scope="module")
@@ -160,7 +160,7 @@ def hopeless(alice, host, files, small_disk):
 
 NOT_FETCHED = "FailedOperation.ImportSourceUnreadable"
 FORMAT = "InvalidParameterValue.ImageFormat"
-NO_SYSTEM = "InvalidParameterValue.NotASystemDisk"
+NO_SYSTEM = "InvalidParameterValue.ImportPolicy"
 
 
 @pytest.mark.parametrize(
@@ -176,11 +176,11 @@ NO_SYSTEM = "InvalidParameterValue.NotASystemDisk"
         ("is cut.qcow2", None, ""),
         ("is empty", None, ""),
         ("is gzip", None, "gzip"),
-        ("is noise", NO_SYSTEM, "boot record"),
+        ("is noise", NO_SYSTEM, "[PartitionTable]"),
         ("is page", None, ""),
         ("is tar", None, ""),
         ("is text", None, ""),
-        ("is zeros", NO_SYSTEM, "boot record"),
+        ("is zeros", NO_SYSTEM, "[PartitionTable]"),
     ],
 )
 def test_what_cannot_be_imported_ends_with_a_reason(normal, hopeless, name, code, words):
@@ -257,7 +257,7 @@ def test_a_full_disk_fails_the_import_and_nothing_else(make_server, small_room, 
     # The same import succeeds once what failed left room again and an image has made some.
     owner.call("DeleteImages", ImageIds=[kept])
     server.stop()
-    server.config.write_text(CONFIG + "[collection]\ninterval_seconds = 1\nmin_age_seconds = 0\ngrace_seconds = 0\n")
+    server.config.write_text(CONFIG + BARE_DISKS + "[collection]\ninterval_seconds = 1\nmin_age_seconds = 0\ngrace_seconds = 0\n")
     server.start()
     wait_until(lambda: used_bytes(server) < 4 * MIB, 30, lambda: f"garbage went: {used_bytes(server)} bytes are used")
     image = owner.imported(host.url(also_too_much.name), "fits-now")

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 from cloud import refused
-from conftest import CONFIG
+from conftest import BARE_DISKS, CONFIG
 from image_files import MIB, run, same_disk
 
 NBD_OVER_TCP = """
@@ -19,7 +19,7 @@ listen = "127.0.0.1:0"
 
 @pytest.fixture(scope="module")
 def server(make_server):
-    return make_server(CONFIG + NBD_OVER_TCP).start()
+    return make_server(CONFIG + BARE_DISKS + NBD_OVER_TCP).start()
 
 
 @pytest.fixture(scope="module")

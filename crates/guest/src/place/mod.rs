@@ -22,6 +22,10 @@ use kiln_block::{BlockDevice, CowDevice, WritableBlockDevice};
 pub use network_file::{LINUX_PATH, NetworkFacts, WINDOWS_PATH, linux_text, windows_text};
 use partition::Partition;
 
+use crate::budget::{Budget, Limits};
+use crate::table;
+use crate::window::Window;
+
 /// Longest file that is put anywhere, in bytes.
 pub const CONTENT_BYTES_MAX: usize = 64 << 10;
 /// What one file may change on a disk, the journal's blocks included, in bytes.
@@ -112,9 +116,15 @@ pub fn file(
 }
 
 /// Where file systems may be: the partitions, or the whole disk where there are none.
-fn partition_ranges(disk: &dyn BlockDevice) -> Result<Vec<(u64, u64)>, PlaceError> {
-    let report = crate::inspect(disk)?;
-    let ranges: Vec<_> = report.partitions.iter().map(|found| (found.start_bytes, found.len_bytes)).collect();
+fn partition_ranges(disk: &Arc<dyn BlockDevice>) -> Result<Vec<(u64, u64)>, PlaceError> {
+    let whole = Window::whole(Arc::clone(disk), Budget::new(Limits::default()));
+    let found = match table::read(&whole) {
+        Ok(table) => table.partitions,
+        Err(crate::Error::Device(error)) => return Err(error.into()),
+        // A table that makes no sense leads to no system.
+        Err(_) => return Err(PlaceError::NoSystem),
+    };
+    let ranges: Vec<_> = found.iter().map(|found| (found.start_bytes, found.len_bytes)).collect();
     Ok(if ranges.is_empty() { vec![(0, disk.size_bytes())] } else { ranges })
 }
 
