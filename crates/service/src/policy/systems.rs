@@ -167,7 +167,7 @@ pub fn find_system(policy: &Policy, os_type: &str, os_version: &str) -> Result<&
         return Err(UnknownSystem::Type { known: systems.iter().map(|one| one.name).collect() });
     };
     let is_known = |version: &&str| *version == "-" || version_agrees(version, os_version);
-    if os_version.trim() == "-" || found.versions.iter().any(|version| is_known(&version)) {
+    if os_version.trim() == "-" || found.versions.iter().any(is_known) {
         return Ok(found.name);
     }
     Err(UnknownSystem::Version { name: found.name, known: found.versions })

@@ -131,9 +131,12 @@ async fn a_modification_time_will_do() {
     assert_eq!(server.requests()[1].header("if-range"), Some("Tue, 01 Apr 2025 10:00:00 GMT"));
 }
 
+/// What a server answers when it holds this body.
+type Answer = fn(&[u8]) -> Vec<Step>;
+
 #[tokio::test]
 async fn wrong_ranges_and_refused_ones_lead_back_to_the_start() {
-    let answers: [fn(&[u8]) -> Vec<Step>; 3] = [
+    let answers: [Answer; 3] = [
         |body| partial(body, "\"1\"", KEPT - 1),
         |_| vec![head(&["416 Range Not Satisfiable", "Content-Length: 0"])],
         |body| partial(&body[..LEN - 1], "\"1\"", KEPT),

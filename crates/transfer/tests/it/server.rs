@@ -79,11 +79,10 @@ impl Drop for Server {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    log: Arc<Mutex<Vec<Request>>>,
-    answer: Arc<dyn Fn(&Request) -> Vec<Step> + Send + Sync>,
-) {
+/// What a server answers to a request.
+type Answer = dyn Fn(&Request) -> Vec<Step> + Send + Sync;
+
+async fn serve(mut stream: TcpStream, log: Arc<Mutex<Vec<Request>>>, answer: Arc<Answer>) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {

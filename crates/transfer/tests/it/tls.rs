@@ -48,9 +48,10 @@ impl TlsServer {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let server = Self { dir, port, process };
         for _ in 0..500 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return Self { dir, port, process };
+                return server;
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
