@@ -9,6 +9,7 @@ import subprocess
 import threading
 import time
 import os
+import shutil
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -200,8 +201,8 @@ def test_a_failed_import_takes_no_place_and_can_be_deleted(server, operator, hos
     assert [image.ImageState for image in carol.images()] == ["NORMAL"]
 
 
-def test_a_cancelled_import(alice, normal, host, files):
-    alice.import_image(host.url(big_file(files), "slow"), "cancelled")
+def test_a_cancelled_import(alice, normal, host, files, small_disk):
+    alice.import_image(host.url(big_file(files, small_disk), "slow"), "cancelled")
     image = alice.image_named("cancelled").ImageId
     task = next(task for task in alice.tasks() if task["ImageId"] == image)
     alice.kiln("CancelTask", TaskId=task["TaskId"])
@@ -209,10 +210,11 @@ def test_a_cancelled_import(alice, normal, host, files):
     assert alice.failure(image)[1] == "FailedOperation.TaskCancelled"
 
 
-def big_file(files):
-    """A file that takes some seconds to be served slowly."""
+def big_file(files, small_disk):
+    """A disk that takes some seconds to be served slowly; a look at its beginning finds nothing wrong."""
     path = files / "big"
-    with path.open("wb") as file:
+    shutil.copyfile(small_disk, path)
+    with path.open("r+b") as file:
         file.truncate(300 * MIB)
     return path.name
 

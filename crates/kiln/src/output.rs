@@ -1,13 +1,36 @@
 //! Printing: tables for people, JSON for programs.
 
+use std::io::{ErrorKind, Write};
+
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 
 use crate::arguments::OutputForm;
 
+/// Prints a line. Where nobody reads any more (`| head`) the program ends; where it cannot be written, it fails.
+pub(crate) fn line(text: &str) {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(error) => {
+            eprintln!("kiln: standard output: {error}");
+            std::process::exit(1);
+        }
+    }
+}
+
 /// Prints a value as indented JSON.
 pub(crate) fn json(value: &Value) {
-    println!("{value:#}");
+    line(&format!("{value:#}"));
+}
+
+/// Says that something was done: the sentence for people, the API's answer for programs.
+pub(crate) fn done(form: OutputForm, answer: &Value, sentence: &str) {
+    match form {
+        OutputForm::Json => json(answer),
+        OutputForm::Table => line(sentence),
+    }
 }
 
 /// Prints a listing: the answer itself for programs, else a table of the named fields of its rows.
@@ -23,7 +46,7 @@ pub(crate) fn listing(form: OutputForm, answer: &Value, rows: &str, columns: &[(
     for row in answer[rows].as_array().into_iter().flatten() {
         table.add_row(columns.iter().map(|(_, field)| row.pointer(field).map(text).unwrap_or_default()));
     }
-    println!("{table}");
+    line(&table.to_string());
 }
 
 /// A value as people read it.

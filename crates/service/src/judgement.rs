@@ -48,16 +48,25 @@ pub fn judge(
 ) -> Result<Judgement, JudgementError> {
     let limits = Limits { max_virtual_size_bytes: MAX_VIRTUAL_SIZE_BYTES, ..Limits::default() };
     let opened = kiln_disk_format::open(file, &limits)?;
-    let inspection = kiln_guest::inspect(&opened.device, &Budget::new(kiln_guest::Limits::default()))?;
-    let report = policy::evaluate(
-        policy,
-        &Subject {
-            format: opened.format.name(),
-            virtual_size_bytes: opened.virtual_size_bytes,
-            size_limit_bytes,
-            inspection: &inspection,
-            claim,
-        },
-    );
+    let (inspection, report) =
+        judge_disk(&opened.device, opened.format.name(), policy, claim, size_limit_bytes)?;
     Ok(Judgement { opened, inspection, report })
+}
+
+/// Judges a disk; `format` is what the file is in which it came. Blocks, as [`judge`] does.
+///
+/// # Errors
+/// Where the disk cannot be read.
+pub(crate) fn judge_disk(
+    disk: &Arc<dyn BlockDevice>,
+    format: &str,
+    policy: &Policy,
+    claim: &ImportClaim,
+    size_limit_bytes: u64,
+) -> Result<(Inspection, Report), kiln_guest::Error> {
+    let inspection = kiln_guest::inspect(disk, &Budget::new(kiln_guest::Limits::default()))?;
+    let virtual_size_bytes = disk.size_bytes();
+    let subject = Subject { format, virtual_size_bytes, size_limit_bytes, inspection: &inspection, claim };
+    let report = policy::evaluate(policy, &subject);
+    Ok((inspection, report))
 }

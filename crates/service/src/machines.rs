@@ -174,7 +174,7 @@ impl Machines {
         kiln_qemu::share_base_socket(&dir, self.identity(instance.ordinal))?;
         let export = Export::new(Arc::new(device), format!("base disk of {}", instance.id));
         let exports = Arc::new(SingleExport::new(instance.base_manifest.as_str(), export));
-        let stop = CancellationToken::new();
+        let stop = service.shutdown.child_token();
         let (server, stopped) = (self.nbd.clone(), stop.clone());
         service
             .background

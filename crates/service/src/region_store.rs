@@ -89,7 +89,12 @@ impl RegionStore {
         let id = manifest_id(key)?;
         let objects = Arc::clone(&self.objects);
         let manifest = tokio::task::spawn_blocking(move || Manifest::read(objects.as_ref(), id)).await??;
-        Ok(ManifestDevice::new(Arc::clone(&self.reader), Arc::new(manifest)))
+        Ok(self.device(Arc::new(manifest)))
+    }
+
+    /// The disk that a manifest of this store describes.
+    pub(crate) fn device(&self, manifest: Arc<Manifest>) -> ManifestDevice {
+        ManifestDevice::new(Arc::clone(&self.reader), manifest)
     }
 }
 

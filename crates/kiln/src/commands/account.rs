@@ -28,7 +28,11 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: AccountComma
             output::listing(form, &accounts, "AccountSet", &columns);
         }
         AccountCommand::AllowImport { uin, revoke } => {
-            client.kiln("ModifyImportPermission", &json!({ "Uin": uin, "Allowed": !revoke })).await?;
+            let parameters = json!({ "Uin": uin, "Allowed": !revoke });
+            let answer = client.kiln("ModifyImportPermission", &parameters).await?;
+            let sentence =
+                format!("account {uin} may {} images", if revoke { "no longer import" } else { "import" });
+            output::done(form, &answer, &sentence);
         }
     }
     Ok(())

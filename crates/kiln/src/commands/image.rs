@@ -30,7 +30,8 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand
         }
         ImageCommand::Report { image } => {
             let answer = client.kiln("DescribeImageReport", &json!({ "ImageId": image })).await?;
-            report::print(form, &answer["Report"]);
+            let none = "There is no report: the image was not inspected, or its import failed before that (kiln image show).";
+            report::print(form, &answer["Report"], none);
             Ok(())
         }
         ImageCommand::Inspect(_) => unreachable!("done before a server was looked for"),
@@ -44,10 +45,15 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand
             finish(client, client.region(), form, &answer["ImageId"], no_wait).await
         }
         ImageCommand::Copy { image, to, name, no_wait } => copy(client, form, image, to, name, no_wait).await,
-        ImageCommand::Share { image, accounts } => share(client, "SHARE", &image, &accounts).await,
-        ImageCommand::Unshare { image, accounts } => share(client, "CANCEL", &image, &accounts).await,
+        ImageCommand::Share { image, accounts } => share(client, form, "SHARE", &image, &accounts).await,
+        ImageCommand::Unshare { image, accounts } => share(client, form, "CANCEL", &image, &accounts).await,
         ImageCommand::Delete { images } => {
-            client.cvm("DeleteImages", &json!({ "ImageIds": images })).await?;
+            let answer = client.cvm("DeleteImages", &json!({ "ImageIds": images })).await?;
+            let sentence = format!(
+                "deleted {}; their space comes back when the store is collected (see `kiln store gc --help`)",
+                images.join(", ")
+            );
+            output::done(form, &answer, &sentence);
             Ok(())
         }
         ImageCommand::ExportUrl { image, tcp } => {
@@ -56,7 +62,7 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand
                 client.kiln("OpenImageExport", &json!({ "ImageId": image, "Transport": transport })).await?;
             match form {
                 OutputForm::Json => output::json(&answer),
-                OutputForm::Table => println!("{}", output::text(&answer["Url"])),
+                OutputForm::Table => output::line(&output::text(&answer["Url"])),
             }
             Ok(())
         }
@@ -89,7 +95,7 @@ fn show(form: OutputForm, answer: &Value) {
     match (form, image.as_object()) {
         (OutputForm::Table, Some(fields)) => {
             for (name, value) in fields {
-                println!("{name:>20}  {}", output::text(value));
+                output::line(&format!("{name:>20}  {}", output::text(value)));
             }
         }
         _ => output::json(image),
@@ -161,8 +167,16 @@ async fn finish(
     Ok(())
 }
 
-async fn share(client: &Client, permission: &str, image: &str, accounts: &[String]) -> Result<(), Error> {
+async fn share(
+    client: &Client,
+    form: OutputForm,
+    permission: &str,
+    image: &str,
+    accounts: &[String],
+) -> Result<(), Error> {
     let parameters = json!({ "ImageId": image, "AccountIds": accounts, "Permission": permission });
-    client.cvm("ModifyImageSharePermission", &parameters).await?;
+    let answer = client.cvm("ModifyImageSharePermission", &parameters).await?;
+    let verb = if permission == "SHARE" { "is shared" } else { "is no longer shared" };
+    output::done(form, &answer, &format!("image {image} {verb} with {}", accounts.join(", ")));
     Ok(())
 }

@@ -37,17 +37,23 @@ pub(super) async fn run(
         InstanceCommand::List => list(client, form).await?,
         InstanceCommand::Stop { instances, force } => {
             let stop = if force { "HARD" } else { "SOFT_FIRST" };
-            client.cvm("StopInstances", &json!({ "InstanceIds": instances, "StopType": stop })).await?;
+            let answer =
+                client.cvm("StopInstances", &json!({ "InstanceIds": instances, "StopType": stop })).await?;
+            begun(form, &answer, "stopping", &instances);
         }
         InstanceCommand::Start { instances } => {
-            client.cvm("StartInstances", &json!({ "InstanceIds": instances })).await?;
+            let answer = client.cvm("StartInstances", &json!({ "InstanceIds": instances })).await?;
+            begun(form, &answer, "starting", &instances);
         }
         InstanceCommand::Reboot { instances, force } => {
             let stop = if force { "HARD" } else { "SOFT_FIRST" };
-            client.cvm("RebootInstances", &json!({ "InstanceIds": instances, "StopType": stop })).await?;
+            let answer =
+                client.cvm("RebootInstances", &json!({ "InstanceIds": instances, "StopType": stop })).await?;
+            begun(form, &answer, "restarting", &instances);
         }
         InstanceCommand::Terminate { instances } => {
-            client.cvm("TerminateInstances", &json!({ "InstanceIds": instances })).await?;
+            let answer = client.cvm("TerminateInstances", &json!({ "InstanceIds": instances })).await?;
+            begun(form, &answer, "removing", &instances);
         }
         InstanceCommand::Console { instance, no_follow } => console(client, &instance, no_follow).await?,
         InstanceCommand::Ssh { instance, user, arguments } => {
@@ -55,6 +61,12 @@ pub(super) async fn run(
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Says what has begun; the server goes on with it by itself.
+fn begun(form: OutputForm, answer: &Value, verb: &str, instances: &[String]) {
+    let sentence = format!("{verb} {}; `kiln instance list` shows how far it is", instances.join(", "));
+    output::done(form, answer, &sentence);
 }
 
 async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error> {

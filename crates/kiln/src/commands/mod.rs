@@ -31,7 +31,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Image(ImageCommand::Inspect(wanted)) => return report::inspect(form, &wanted),
         Command::PlaceFile => unreachable!("done before the runtime was started"),
         Command::Doctor => return doctor::run(form).await,
-        Command::ExampleConfig => print!("{}", config::EXAMPLE),
+        Command::ExampleConfig => crate::output::line(config::EXAMPLE.trim_end()),
         Command::Store(command) => return store::run(&connection, command).await,
         Command::Account(command) => account::run(&Client::new(&connection)?, form, command).await?,
         Command::Image(command) => image::run(&Client::new(&connection)?, form, command).await?,

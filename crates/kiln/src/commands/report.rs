@@ -30,21 +30,20 @@ pub(super) fn inspect(form: OutputForm, inspect: &Inspect) -> Result<ExitCode, E
         report["Format"] = judgement.opened.format.name().into();
         report["Inspection"] = serde_json::to_value(&judgement.inspection)?;
     }
-    print(form, &report);
+    print(form, &report, "");
     Ok(if judgement.report.accepted { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Prints a report in the form that the API has for it.
-pub(super) fn print(form: OutputForm, report: &Value) {
+/// Prints a report in the form that the API has for it, or `none` where there is none.
+pub(super) fn print(form: OutputForm, report: &Value, none: &str) {
     if report.is_null() && form == OutputForm::Table {
-        println!("The image was never inspected: it was made here, not imported.");
-        return;
+        return output::line(none);
     }
     output::listing(form, report, "FindingSet", COLUMNS);
     if form == OutputForm::Table {
         let accepted = report["Accepted"].as_bool().unwrap_or_default();
         let verdict = if accepted { "may come in" } else { "may NOT come in" };
-        println!("By the policy {}, the image {verdict}.", output::text(&report["Policy"]));
+        output::line(&format!("By the policy {}, the image {verdict}.", output::text(&report["Policy"])));
     }
 }
 

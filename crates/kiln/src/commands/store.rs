@@ -119,7 +119,7 @@ async fn collect(form: OutputForm, config: &ServiceConfig, plan_only: bool) -> R
     ];
     output::listing(form, &json!({ "Stores": rows }), "Stores", &columns);
     if form == OutputForm::Table && plan_only {
-        println!("This is the plan; nothing was changed.");
+        output::line("This is the plan; nothing was changed.");
     }
     Ok(ExitCode::SUCCESS)
 }

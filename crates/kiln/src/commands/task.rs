@@ -30,7 +30,12 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: TaskCommand)
             output::listing(form, &json!({ "TaskSet": [ended] }), "TaskSet", COLUMNS);
         }
         TaskCommand::Cancel { task } => {
-            client.kiln("CancelTask", &json!({ "TaskId": task })).await?;
+            let answer = client.kiln("CancelTask", &json!({ "TaskId": task })).await?;
+            output::done(
+                form,
+                &answer,
+                &format!("task {task} is asked to stop; `kiln task watch {task}` shows its end"),
+            );
         }
     }
     Ok(())

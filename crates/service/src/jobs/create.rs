@@ -7,13 +7,17 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_block::FileDevice;
+use kiln_block::{BlockDevice, FileDevice};
 use kiln_chunk_store::Stored;
 use kiln_disk_format::{Limits, qcow2};
-use kiln_model::{Image, ImageId, Instance, InstanceId, StopMode};
+use kiln_model::{Image, ImageId, ImportClaim, Instance, InstanceId, StopMode, SystemFacts};
 
 use super::publish::publish;
 use super::{JobContext, JobError, power};
+use crate::judgement::judge_disk;
+
+/// An instance's disk is a disk, whatever its overlay's format.
+const FORMAT: &str = "raw";
 
 /// The image that a task makes; it was inserted with the task.
 pub(super) async fn wanted_image(context: &JobContext, image: &ImageId) -> Result<Image, JobError> {
@@ -41,6 +45,9 @@ pub(super) async fn run(
             let frozen = machine.freeze_disk().await?;
             let stored = store_overlay(context, &instance, frozen.root()).await;
             let merged = frozen.merge_back().await;
+            if let Err(error) = &merged {
+                tracing::error!(instance = %instance.id, %error, "a frozen disk could not be merged back");
+            }
             let stored = stored?;
             merged?;
             stored
@@ -50,7 +57,45 @@ pub(super) async fn run(
             store_overlay(context, &instance, dir.join(kiln_qemu::layout::ROOT)).await?
         }
     };
+    context.progress.begin("inspect", 0);
+    keep_report(context, &image, &stored).await?;
     publish(context, &image.id, &image.facts, &stored).await
+}
+
+/// Looks at what was stored and keeps the report, so that its owner sees what is in it before sharing it. An image of
+/// one's own instance is refused for nothing that is found.
+async fn keep_report(context: &JobContext, image: &Image, stored: &Stored) -> Result<(), JobError> {
+    let limits = context.service.limits_of(context.task.owner).await?;
+    let disk: Arc<dyn BlockDevice> = Arc::new(context.store()?.device(Arc::new(stored.manifest.clone())));
+    let (service, claim) = (Arc::clone(&context.service), claim_of(&image.facts));
+    let judged = tokio::task::spawn_blocking(move || {
+        judge_disk(&disk, FORMAT, &service.config.import_policy, &claim, limits.system_disk_bytes)
+    });
+    let (_, report) = match judged.await? {
+        Ok(judged) => judged,
+        Err(error) => {
+            tracing::warn!(image = %image.id, %error, "a new image could not be inspected");
+            return Ok(());
+        }
+    };
+    let text = serde_json::to_string(&report).map_err(JobError::internal)?;
+    let mut tx = context.service.catalog.write().await?;
+    tx.assert_fence(&context.task.id, context.task.fence).await?;
+    tx.put_image_report(&image.id, &text).await?;
+    Ok(tx.commit().await?)
+}
+
+/// What is known of an instance's system stands for what an importer would say.
+fn claim_of(facts: &SystemFacts) -> ImportClaim {
+    let version = facts.os_name.strip_prefix(facts.platform.as_str()).map_or("", str::trim);
+    ImportClaim {
+        os_type: facts.platform.clone(),
+        os_version: if version.is_empty() { "-" } else { version }.to_owned(),
+        architecture: facts.architecture,
+        boot_mode: facts.boot_mode,
+        force: !facts.cloud_init,
+        license: facts.license,
+    }
 }
 
 /// Writes an overlay that holds nothing yet.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use kiln_block::FileDevice;
-use kiln_guest::System;
+use kiln_guest::{Distribution, Linux, System};
 use kiln_model::{Image, ImageId, ImportClaim, SystemFacts};
 use kiln_transfer::{FetchOptions, SourceUrl};
 
@@ -140,12 +140,23 @@ fn refused(report: &Report) -> JobError {
     )
 }
 
+/// Whether a system's cloud-init reads the seed that instances have: CoreOS's own programs do not, and neither does one
+/// that is told to look elsewhere.
+fn reads_seeds(linux: &Linux) -> bool {
+    let cloud_init = &linux.cloud_init;
+    let is_coreos =
+        linux.release.as_ref().is_some_and(|release| release.distribution == Distribution::CoreOs);
+    let looks = cloud_init.datasources.is_empty()
+        || cloud_init.datasources.iter().any(|source| source.eq_ignore_ascii_case("NoCloud"));
+    cloud_init.installed && cloud_init.enabled && looks && !is_coreos
+}
+
 /// What the image is, by what was found in it; by what its importer says where nothing was.
 fn facts(claimed: &SystemFacts, system: &System) -> SystemFacts {
     let mut facts = claimed.clone();
     match system {
         System::None => {}
-        System::Linux(linux) => facts.cloud_init = linux.cloud_init.installed && linux.cloud_init.enabled,
+        System::Linux(linux) => facts.cloud_init = reads_seeds(linux),
         System::Windows(windows) => {
             facts.os_name.clone_from(&windows.product_name);
             facts.cloud_init = windows.cloudbase_init.is_some();

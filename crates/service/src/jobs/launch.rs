@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use kiln_catalog::Tx;
 use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings};
 use kiln_qemu::layout;
 use kiln_qemu::seed::{Addressing, Password, Seed, SeedFile, SeedNetwork};
@@ -16,36 +17,39 @@ const INTERFACE: &str = "eth0";
 
 pub(super) async fn run(context: &JobContext, id: &InstanceId) -> Result<(), JobError> {
     let mut instance = power::held_instance(context, id).await?;
-    let machines = &context.service.machines;
-    context.progress.begin("prepare", 0);
-    if machines.get(id).is_none() {
-        let dir = machines.dir(id);
-        tokio::fs::create_dir_all(&dir).await?;
-        let files = network_file::prepare(context, &mut instance).await?;
-        write_seed(&dir, &seed(context, &instance, files).await?).await?;
-    }
-    context.progress.begin("power on", 0);
-    if let Err(error) = power::power_on(context, &instance).await {
-        // A launch that failed leaves no files; its row keeps the reason.
-        if !matches!(error, JobError::LeaseLost) {
-            remove_dir(&machines.dir(id)).await?;
+    if let Err(error) = bring_up(context, &mut instance).await {
+        // A launch that failed leaves no files; its row keeps the reason. One that goes on elsewhere, or at the next
+        // start, needs them.
+        let goes_on = matches!(error, JobError::LeaseLost) || context.service.shutdown.is_cancelled();
+        if !goes_on && let Err(left) = remove_dir(&context.service.machines.dir(id)).await {
+            tracing::warn!(instance = %id, error = %left, "the files of a failed launch could not be removed");
         }
         return Err(error);
     }
-    forget_password(context, &instance).await?;
     power::complete(context, id, InstanceEvent::Ran, InstanceState::Running).await
 }
 
-/// The guest has its password; the catalogue keeps none.
-async fn forget_password(context: &JobContext, instance: &Instance) -> Result<(), JobError> {
+/// Makes the instance's files and switches its machine on.
+async fn bring_up(context: &JobContext, instance: &mut Instance) -> Result<(), JobError> {
+    let machines = &context.service.machines;
+    context.progress.begin("prepare", 0);
+    if machines.get(&instance.id).is_none() {
+        let dir = machines.dir(&instance.id);
+        tokio::fs::create_dir_all(&dir).await?;
+        let files = network_file::prepare(context, instance).await?;
+        write_seed(&dir, &seed(context, instance, files).await?).await?;
+    }
+    context.progress.begin("power on", 0);
+    power::power_on(context, instance).await
+}
+
+/// Forgets the launch's password, in the transaction in which the launch ends: the guest has it then, or never will.
+pub(super) async fn forget_password(tx: &mut Tx, instance: &Instance) -> kiln_catalog::Result<()> {
     if instance.settings.password.is_none() {
         return Ok(());
     }
     let settings = LaunchSettings { password: None, ..instance.settings.clone() };
-    let mut tx = context.service.catalog.write().await?;
-    tx.assert_fence(&context.task.id, context.task.fence).await?;
-    tx.set_launch_settings(&instance.id, &settings).await?;
-    Ok(tx.commit().await?)
+    tx.set_launch_settings(&instance.id, &settings).await
 }
 
 /// Removes an instance's directory; one that is gone already is fine.

@@ -27,6 +27,8 @@ pub(super) async fn prepare(
     instance: &mut Instance,
 ) -> Result<Vec<SeedFile>, JobError> {
     let root = context.service.machines.dir(&instance.id).join(layout::ROOT);
+    // An earlier attempt of the same launch may have been less lucky.
+    record(context, instance, None).await?;
     let Some(facts) = context.service.machines.network_facts(instance) else {
         write_empty_overlay(root, instance.system_disk_bytes).await?;
         say_missing(context, instance, "its network gives it an address that Kiln does not know").await?;
@@ -75,7 +77,19 @@ async fn placed(
 async fn say_missing(context: &JobContext, instance: &mut Instance, reason: &str) -> Result<(), JobError> {
     tracing::warn!(instance = %instance.id, reason, "an instance starts without its network file");
     let sentence = format!("The instance has no qcloud-network-config.ini: {reason}.");
-    instance.settings.network_file_missing = Some(sentence);
+    record(context, instance, Some(sentence)).await
+}
+
+/// Records whether the network file is missing, and why.
+async fn record(
+    context: &JobContext,
+    instance: &mut Instance,
+    missing: Option<String>,
+) -> Result<(), JobError> {
+    if instance.settings.network_file_missing == missing {
+        return Ok(());
+    }
+    instance.settings.network_file_missing = missing;
     let mut tx = context.service.catalog.write().await?;
     tx.assert_fence(&context.task.id, context.task.fence).await?;
     tx.set_launch_settings(&instance.id, &instance.settings).await?;

@@ -124,7 +124,11 @@ pub(super) async fn complete(
     let now = Timestamp::now();
     let mut tx = context.service.catalog.write().await?;
     tx.assert_fence(&task.id, task.fence).await?;
-    let present = tx.instance(id).await?.map(|instance| instance.state);
+    let instance = tx.instance(id).await?;
+    if let Some(instance) = &instance {
+        super::launch::forget_password(&mut tx, instance).await?;
+    }
+    let present = instance.map(|instance| instance.state);
     if present != Some(state) {
         tx.transition_instance(id, event, now).await?;
     }

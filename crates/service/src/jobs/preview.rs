@@ -13,6 +13,7 @@ use kiln_block::{BlockDevice, Error, Extent, ExtentKind, check_bounds};
 use kiln_model::ImportClaim;
 use kiln_transfer::{SourceUrl, Validator};
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 
 use super::JobContext;
 use crate::Service;
@@ -35,7 +36,11 @@ pub(super) async fn preview(
     size_limit_bytes: u64,
 ) -> Option<Result<Judgement, JudgementError>> {
     let service = Arc::clone(&context.service);
-    let probe = service.fetcher.probe(source).await.ok()?;
+    let deadline = Instant::now() + TIME;
+    let probe = tokio::select! {
+        () = context.cancel.cancelled() => return None,
+        probe = tokio::time::timeout(TIME, service.fetcher.probe(source)) => probe.ok()?.ok()?,
+    };
     let size_bytes = probe.size_bytes.filter(|size| *size >= MIN_FILE_BYTES && probe.ranges)?;
     // Without one, two parts could be of two files.
     let validator = probe.validator?;
@@ -44,7 +49,8 @@ pub(super) async fn preview(
         source: source.clone(),
         validator,
         size_bytes,
-        deadline: Instant::now() + TIME,
+        deadline,
+        cancel: context.cancel.clone(),
         runtime: Handle::current(),
         pieces: Mutex::default(),
     });
@@ -52,7 +58,13 @@ pub(super) async fn preview(
     let judged = tokio::task::spawn_blocking(move || {
         judge(device, &service.config.import_policy, &claim, size_limit_bytes)
     });
-    let judged = judged.await.ok()?;
+    let judged = match judged.await {
+        Ok(judged) => judged,
+        Err(error) => {
+            tracing::error!(%error, task = %context.task.id, "a preview broke off; the file is fetched all the same");
+            return None;
+        }
+    };
     let failed = file.pieces.lock().unwrap_or_else(PoisonError::into_inner).failed;
     (!failed).then_some(judged)
 }
@@ -64,6 +76,7 @@ struct ServedFile {
     validator: Validator,
     size_bytes: u64,
     deadline: Instant,
+    cancel: CancellationToken,
     runtime: Handle,
     pieces: Mutex<Pieces>,
 }
@@ -104,7 +117,8 @@ impl ServedFile {
         let len = PIECE_BYTES.min(self.size_bytes - start);
         let left = self.deadline.saturating_duration_since(Instant::now());
         let read = self.service.fetcher.read_part(&self.source, start, len, Some(&self.validator));
-        let read = self.runtime.block_on(async { tokio::time::timeout(left, read).await });
+        let read = self.cancel.run_until_cancelled(tokio::time::timeout(left, read));
+        let read = self.runtime.block_on(read).ok_or_else(|| io::Error::other("the import was cancelled"))?;
         read.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?.map_err(io::Error::other)
     }
 }

@@ -197,6 +197,7 @@ pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) 
     }
     let Some(id) = task.kind.instance() else { return Ok(()) };
     let Some(instance) = tx.instance(id).await? else { return Ok(()) };
+    super::launch::forget_password(tx, &instance).await?;
     let event = match (&task.kind, instance.state) {
         (TaskKind::LaunchInstance { .. }, InstanceState::Pending) => Some(InstanceEvent::LaunchFailed),
         (TaskKind::StartInstance { .. }, InstanceState::Starting) => Some(InstanceEvent::Stopped),
