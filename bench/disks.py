@@ -109,7 +109,7 @@ def pieces(raw: Path, seed: int):
 
 
 def grown(system: System, size_bytes: int, data_bytes: int) -> Path:
-    """`system` as a raw disk of `size_bytes` that holds about `data_bytes`, spread over all of it. Kept in `.cache/`."""
+    """`system` as a raw disk of `size_bytes` with about `data_bytes` of data all over it. Kept in `.cache/`."""
     path = CACHE / f"grown-{system.image.stem}-{size_bytes // GIB}g-{data_bytes // MIB}m.raw"
     if path.exists():
         return path

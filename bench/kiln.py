@@ -41,19 +41,6 @@ CONFIGURATION = """
 allow_private = ["127.0.0.1/32"]
 [limits]
 preset = "current"
-
-# The disks that are measured hold no system; what is measured is the same with one.
-[import.criteria]
-RootFileSystem = "off"
-System = "off"
-OsTypeAgrees = "off"
-OsVersionAgrees = "off"
-ArchitectureAgrees = "off"
-VirtioBlock = "off"
-VirtioNet = "off"
-CloudInit = "off"
-OtherInterfaces = "off"
-StaticIpv6 = "off"
 """
 
 
@@ -161,7 +148,8 @@ class Server:
         """Starts it, and takes up the operator's account."""
         self.endpoint = f"127.0.0.1:{free_port()}"
         log = (self.data_dir / "server.log").open("ab")
-        command = [self.binary, "serve", "--config", self.config, "--data-dir", self.data_dir, "--listen", self.endpoint]
+        command = [self.binary, "serve", "--config", self.config, "--data-dir", self.data_dir]
+        command += ["--listen", self.endpoint]
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log)
         self.wait_until_ready()
         keys = json.loads((self.data_dir / "credentials.json").read_text())

@@ -144,7 +144,8 @@ def reads(session):
     """The whole image over NBD."""
     url = session.server.export_url(session.stored_system())
     with peers.qemu_nbd(session.system.compressed, session.work / "peer.sock") as (peer_url, peer_pid):
-        series = interleaved(session.repeats, kiln=reader(url, session.server.process.pid), peer=reader(peer_url, peer_pid))
+        ways = {"kiln": reader(url, session.server.process.pid), "peer": reader(peer_url, peer_pid)}
+        series = interleaved(session.repeats, **ways)
     rate = session.system.data_bytes / series["kiln"].median / 1e6
     note = f"{rate:.0f} MB/s, every chunk verified"
     peer = "the same of qemu-nbd on the zstd qcow2"
