@@ -17,16 +17,26 @@ const NOT_THE_HOLDER: &str = "the task is not running under this fence";
 
 impl Tx {
     /// Takes the oldest task of these kinds that waits, or whose worker's lease ran out; a lease of `lease_millis`
-    /// from `now` begins. The task is given as it is after the claim.
+    /// from `now` begins. Owners that have `most_per_owner` such tasks at work already are passed over. The task is given
+    /// as it is after the claim.
     pub async fn claim_task(
         &mut self,
         now: Timestamp,
         lease_millis: i64,
         kinds: &[&str],
+        most_per_owner: u32,
     ) -> Result<Option<Task>> {
         let mut select = Builder::new("SELECT * FROM tasks WHERE state IN ('queued', 'running')");
         select.push(" AND (state = 'queued' OR lease_until <= ").push_bind(now.0).push(") AND kind IN ");
         push_list(&mut select, kinds.iter().copied());
+        // One account's slow work must not keep everybody's waiting.
+        select.push(
+            " AND (SELECT COUNT(*) FROM tasks held WHERE held.owner = tasks.owner AND held.state = 'running'
+                AND held.lease_until > ",
+        );
+        select.push_bind(now.0).push(" AND held.kind IN ");
+        push_list(&mut select, kinds.iter().copied());
+        select.push(") < ").push_bind(i64::from(most_per_owner));
         select.push(" ORDER BY created_at, id LIMIT 1");
         let Some(mut task) = self.find(select.build(), read_task).await? else { return Ok(None) };
         let found = (task.state, task.fence);

@@ -27,6 +27,8 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 /// Runs the server until SIGINT or SIGTERM. Instances' machines go on.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let Config { listen, api, service } = config;
+    // What is kept belongs to nobody else on this machine: seeds hold passwords, overlays hold everything.
+    rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let data_dir = service.data_dir.clone();
     std::fs::create_dir_all(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
     let _lock = lock(&data_dir).await?;

@@ -26,10 +26,10 @@ pub(crate) fn image_name(name: &str, limits: &Limits) -> Result<(), Refusal> {
             "ImageName is empty. Give the image a name.",
         ));
     }
-    if name.chars().any(char::is_control) {
+    if name.chars().any(is_invisible) {
         return Err(Refusal::invalid(
             "InvalidImageName.Invalid",
-            "ImageName has control characters. Leave them out.",
+            "ImageName has control characters, or others that are not seen. Leave them out.",
         ));
     }
     if chars > limits.image_name_chars as usize {
@@ -39,6 +39,12 @@ pub(crate) fn image_name(name: &str, limits: &Limits) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+/// Whether a character steers what shows it, or is not seen: a name with one can pass for another name.
+fn is_invisible(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 /// The form of an image's description.

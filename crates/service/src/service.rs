@@ -25,6 +25,9 @@ use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs};
 /// How long work in the background may take to end after a shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
+/// Connections to exports over TCP; those that say nothing are closed when their handshake takes too long.
+const MAX_EXPORT_CONNECTIONS: usize = 512;
+
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -99,7 +102,7 @@ impl Service {
             stores.insert(region.id.clone(), Arc::new(store));
         }
         let tcp = match config.nbd_tcp {
-            Some(address) => Some(Listener::tcp(address).await?),
+            Some(address) => Some(Listener::tcp(address).await?.with_max_connections(MAX_EXPORT_CONNECTIONS)),
             None => None,
         };
         let unix = Listener::unix(&config.export_socket(), SocketAccess::private())?;

@@ -13,7 +13,7 @@ pub(crate) const MAX_BODY_BYTES: usize = 10 << 20;
 /// The largest query that is read, in bytes.
 const MAX_QUERY_BYTES: usize = 64 << 10;
 /// How long a body may take to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(60);
+const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A request, whole.
 #[derive(Clone)]
@@ -30,6 +30,15 @@ pub(crate) struct HttpRequest {
     pub(crate) headers: HeaderMap,
     /// The body.
     pub(crate) body: Bytes,
+}
+
+/// Bodies longer than this are large, in bytes: few requests have them, and few are read at once.
+const SMALL_BODY_BYTES: u64 = 128 << 10;
+
+/// Whether a request's body may be large, by what its header announces.
+pub(crate) fn has_large_body(request: &Request<Body>) -> bool {
+    let announced = axum::body::HttpBody::size_hint(request.body());
+    announced.upper().is_none_or(|most| most > SMALL_BODY_BYTES)
 }
 
 impl HttpRequest {

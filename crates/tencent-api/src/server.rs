@@ -14,21 +14,23 @@ use axum::http::{Request, Response};
 use axum::routing::any;
 use kiln_model::{Account, RegionId, Timestamp};
 use kiln_service::{Answer, Caller, Command, Refusal, RefusalKind, Service};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, Span, field};
 
 use crate::actions::{self, Action, RegionUse, Rendering};
 use crate::authentication;
 use crate::envelope::{self, Object};
 use crate::error::{Error, shortened};
-use crate::http_request::HttpRequest;
+use crate::http_request::{HttpRequest, has_large_body};
 use crate::parameter;
 use crate::rate_limit::RateLimit;
 use crate::replay::ReplayMemory;
 use crate::signed_request::{Scheme, SignedRequest};
 
-/// How many requests are worked on at once; more wait. With the body's limit, this bounds the memory of requests.
+/// How many requests are worked on at once; more wait. With the limits on bodies, this bounds the memory of requests.
 const MAX_CONCURRENT_REQUESTS: usize = 256;
+/// How many requests with large bodies are held at once: parsed, each takes a multiple of its length.
+const MAX_LARGE_BODIES: usize = 4;
 /// How long a request waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
 /// Requests per second and account, unless configured.
@@ -71,6 +73,7 @@ struct Shared {
     rate_limit: RateLimit,
     replay_memory: ReplayMemory,
     turns: Semaphore,
+    large_bodies: Semaphore,
 }
 
 impl Api {
@@ -78,7 +81,8 @@ impl Api {
     pub fn new(service: Arc<Service>, config: ApiConfig) -> Self {
         let rate_limit = RateLimit::new(config.requests_per_second);
         let (replay_memory, turns) = (ReplayMemory::default(), Semaphore::new(MAX_CONCURRENT_REQUESTS));
-        Self { shared: Arc::new(Shared { service, config, rate_limit, replay_memory, turns }) }
+        let large_bodies = Semaphore::new(MAX_LARGE_BODIES);
+        Self { shared: Arc::new(Shared { service, config, rate_limit, replay_memory, turns, large_bodies }) }
     }
 }
 
@@ -104,9 +108,10 @@ async fn answer(State(api): State<Api>, request: Request<Body>) -> Response<Body
 
 impl Shared {
     async fn serve(&self, request: Request<Body>, request_id: &str) -> Result<Object, Error> {
-        let turn = tokio::time::timeout(TURN_TIMEOUT, self.turns.acquire()).await;
-        let _turn = turn.map_err(|_| busy())?.map_err(|_| busy())?;
+        // A turn is taken when the request is there: a sender that never ends its own must not keep others waiting.
+        let _room = if has_large_body(&request) { Some(place(&self.large_bodies).await?) } else { None };
         let http = HttpRequest::read(request).await?;
+        let _turn = place(&self.turns).await?;
         let signed = SignedRequest::read(&http)?;
         let now = (self.config.clock)();
         let account = self.authenticate(&http, &signed, now).await?;
@@ -173,6 +178,12 @@ impl Shared {
             }
         }
     }
+}
+
+/// Waits for a place, for a while.
+async fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, Error> {
+    let place = tokio::time::timeout(TURN_TIMEOUT, places.acquire()).await;
+    place.map_err(|_| busy())?.map_err(|_| busy())
 }
 
 fn busy() -> Error {

@@ -15,6 +15,8 @@ use crate::tc3;
 const MAX_SECRET_ID_BYTES: usize = 128;
 /// The most headers that a signature can name.
 const MAX_SIGNED_HEADERS: usize = 64;
+/// The most parameters that an older signature can cover.
+const MAX_SIGNED_PARAMETERS: usize = 10_000;
 /// The parameters that every action has with the older signatures.
 const COMMON_PARAMETERS: [&str; 12] = [
     "Action",
@@ -111,7 +113,14 @@ impl SignedRequest {
             "application/x-www-form-urlencoded" => &http.body,
             _ => return Err(Error::InvalidAuthorization("there is no Authorization header")),
         };
-        let mut signed: Vec<(String, String)> = url::form_urlencoded::parse(encoded).into_owned().collect();
+        let pairs = url::form_urlencoded::parse(encoded).into_owned();
+        let mut signed: Vec<(String, String)> = pairs.take(MAX_SIGNED_PARAMETERS + 1).collect();
+        // Nothing is proven yet: no more than this is sorted and signed for somebody who only claims to have a key.
+        if signed.len() > MAX_SIGNED_PARAMETERS {
+            return Err(Error::InvalidRequest(format!(
+                "it has more than {MAX_SIGNED_PARAMETERS} parameters"
+            )));
+        }
         let value = |name: &str| {
             let found = signed.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
             found.filter(|value| !value.is_empty())

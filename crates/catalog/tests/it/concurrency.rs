@@ -61,7 +61,8 @@ async fn a_task_is_claimed_by_one_worker(catalog: Catalog) {
             let mut claimed = Vec::new();
             loop {
                 let mut tx = catalog.write().await.expect("a turn");
-                let task = tx.claim_task(at(0), LEASE_MILLIS, &["import_image"]).await.expect("runs");
+                let task =
+                    tx.claim_task(at(0), LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("runs");
                 tx.commit().await.expect("durable");
                 let Some(task) = task else { return claimed };
                 assert!(matches!(task.kind, TaskKind::ImportImage { .. }));

@@ -93,7 +93,8 @@ async fn a_stale_fence_changes_nothing(catalog: Catalog) {
     let (pending, manifest) = (pack_key(2), manifest_key(1));
     tx.register_pack(&guangzhou(), &pending, "s", &lost.id, lost.fence, at(0)).await.expect("a new key");
     tx.register_manifest(&guangzhou(), &manifest, &lost.id, lost.fence, at(0)).await.expect("a new key");
-    let claimed = tx.claim_task(at(LEASE_MILLIS), LEASE_MILLIS, &["import_image"]).await.expect("runs");
+    let claimed =
+        tx.claim_task(at(LEASE_MILLIS), LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("runs");
     let claimed = claimed.expect("its lease ran out");
     let before = tx.store_objects(&guangzhou()).await.expect("readable");
     let (id, fence, now) = (&lost.id, lost.fence, at(LEASE_MILLIS));

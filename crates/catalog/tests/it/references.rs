@@ -148,7 +148,7 @@ async fn act(tx: &mut Tx, model: &mut Model, rng: &mut StdRng) {
 
 async fn begin_task(tx: &mut Tx, model: &mut Model) {
     tx.insert_task(&task(import_kind(), model.now)).await.expect("new");
-    let claimed = tx.claim_task(at(0), LEASE_MILLIS, &["import_image"]).await.expect("runs");
+    let claimed = tx.claim_task(at(0), LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("runs");
     model.tasks.push(claimed);
 }
 
@@ -160,7 +160,7 @@ fn holder(model: &Model, index: usize) -> Task {
 async fn lose_lease(tx: &mut Tx, model: &mut Model, index: usize) {
     let old = holder(model, index);
     tx.renew_lease(&old.id, old.fence, at(-1)).await.expect("the fence holds");
-    let claimed = tx.claim_task(at(0), LEASE_MILLIS, &["import_image"]).await.expect("runs");
+    let claimed = tx.claim_task(at(0), LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("runs");
     let claimed = claimed.expect("its lease ran out");
     assert_eq!(claimed.id, old.id);
     let pack = pack_key(model.next_key());

@@ -126,7 +126,8 @@ pub(crate) fn import_kind() -> TaskKind {
 pub(crate) async fn running_task(tx: &mut Tx) -> Task {
     let queued = task(import_kind(), 0);
     tx.insert_task(&queued).await.expect("a new task");
-    let claimed = tx.claim_task(at(0), LEASE_MILLIS, &["import_image"]).await.expect("claiming works");
+    let claimed =
+        tx.claim_task(at(0), LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("claiming works");
     let claimed = claimed.expect("a task waits");
     assert_eq!(claimed.id, queued.id);
     claimed

@@ -11,6 +11,7 @@ use crate::sample::{
 crate::on_every_database!(
     tasks_read_back_and_list,
     the_oldest_of_the_asked_kinds_is_claimed,
+    one_owner_never_holds_every_place,
     a_lost_lease_is_claimed_under_a_higher_fence,
     a_stale_fence_records_nothing,
     a_task_ends_once,
@@ -55,6 +56,24 @@ async fn tasks_read_back_and_list(catalog: Catalog) {
     }
 }
 
+async fn one_owner_never_holds_every_place(catalog: Catalog) {
+    let mut tx = catalog.write().await.expect("a turn");
+    insert_accounts(&mut tx).await;
+    let rows: Vec<Task> = (0..3).map(|number| task(import_kind(), number)).collect();
+    let other = Task { owner: BOB, ..task(import_kind(), 9) };
+    for row in rows.iter().chain([&other]) {
+        tx.insert_task(row).await.expect("new");
+    }
+    for (time, expected) in [(10, Some(&rows[0].id)), (11, Some(&other.id)), (12, None)] {
+        let claimed = tx.claim_task(at(time), LEASE_MILLIS, &["import_image"], 1).await.expect("runs");
+        assert_eq!(claimed.as_ref().map(|task| &task.id), expected);
+    }
+    // A lost lease holds no place.
+    let claimed =
+        tx.claim_task(at(11 + LEASE_MILLIS), LEASE_MILLIS, &["import_image"], 1).await.expect("runs");
+    assert_eq!(claimed.map(|task| task.id).as_ref(), Some(&rows[0].id));
+}
+
 async fn the_oldest_of_the_asked_kinds_is_claimed(catalog: Catalog) {
     let mut tx = catalog.write().await.expect("a turn");
     insert_accounts(&mut tx).await;
@@ -65,14 +84,15 @@ async fn the_oldest_of_the_asked_kinds_is_claimed(catalog: Catalog) {
     }
     let kinds = ["import_image", "copy_image"];
     for expected in [&older, &newer] {
-        let claimed = tx.claim_task(at(10), LEASE_MILLIS, &kinds).await.expect("runs").expect("one waits");
+        let claimed =
+            tx.claim_task(at(10), LEASE_MILLIS, &kinds, u32::MAX).await.expect("runs").expect("one waits");
         assert_eq!(claimed.id, expected.id);
         assert_eq!(claimed.lease_until, at(10 + LEASE_MILLIS));
         assert_eq!((claimed.state, claimed.fence, claimed.attempts), (TaskState::Running, 1, 1));
         assert_eq!(tx.task(&claimed.id).await.expect("readable"), Some(claimed));
     }
-    assert_eq!(tx.claim_task(at(10), LEASE_MILLIS, &kinds).await.expect("runs"), None);
-    assert_eq!(tx.claim_task(at(10), LEASE_MILLIS, &[]).await.expect("runs"), None);
+    assert_eq!(tx.claim_task(at(10), LEASE_MILLIS, &kinds, u32::MAX).await.expect("runs"), None);
+    assert_eq!(tx.claim_task(at(10), LEASE_MILLIS, &[], u32::MAX).await.expect("runs"), None);
 }
 
 async fn a_lost_lease_is_claimed_under_a_higher_fence(catalog: Catalog) {
@@ -80,8 +100,11 @@ async fn a_lost_lease_is_claimed_under_a_higher_fence(catalog: Catalog) {
     insert_accounts(&mut tx).await;
     let first = running_task(&mut tx).await;
     let claim_at = [at(LEASE_MILLIS - 1), at(LEASE_MILLIS)];
-    assert_eq!(tx.claim_task(claim_at[0], LEASE_MILLIS, &["import_image"]).await.expect("runs"), None);
-    let second = tx.claim_task(claim_at[1], LEASE_MILLIS, &["import_image"]).await.expect("runs");
+    assert_eq!(
+        tx.claim_task(claim_at[0], LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("runs"),
+        None
+    );
+    let second = tx.claim_task(claim_at[1], LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("runs");
     let second = second.expect("its lease ran out");
     assert_eq!((second.id, second.fence, second.attempts), (first.id, 2, 2));
 }
@@ -150,6 +173,6 @@ async fn leases_run_out_at_a_restart(catalog: Catalog) {
     insert_accounts(&mut tx).await;
     let row = running_task(&mut tx).await;
     assert_eq!(tx.release_leases(at(5)).await.expect("runs"), 1);
-    let claimed = tx.claim_task(at(5), LEASE_MILLIS, &["import_image"]).await.expect("runs");
+    let claimed = tx.claim_task(at(5), LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("runs");
     assert_eq!(claimed.map(|task| (task.id, task.fence)), Some((row.id, row.fence + 1)));
 }

@@ -19,6 +19,9 @@ const KEY_TYPES: &[&str] = &[
     "sk-ecdsa-sha2-nistp256@openssh.com",
 ];
 
+/// The most key pairs of an account.
+const MAX_KEY_PAIRS: usize = 100;
+
 pub(super) async fn import(
     service: &Arc<Service>,
     caller: &Caller,
@@ -42,7 +45,16 @@ pub(super) async fn import(
         created_at: Timestamp::now(),
     };
     let mut tx = service.catalog.write().await?;
-    if tx.key_pairs(pair.owner).await?.iter().any(|other| other.name == pair.name) {
+    let present = tx.key_pairs(pair.owner).await?;
+    if present.len() >= MAX_KEY_PAIRS {
+        return Err(Refusal::quota(
+            "LimitExceeded.KeyPair",
+            format!(
+                "You have {MAX_KEY_PAIRS} key pairs, the most there may be. Delete those that are not used."
+            ),
+        ));
+    }
+    if present.iter().any(|other| other.name == pair.name) {
         return Err(Refusal::conflict(
             "InvalidKeyPairName.Duplicate",
             format!("You already have a key pair named {}. Choose another name.", pair.name),

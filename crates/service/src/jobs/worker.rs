@@ -35,18 +35,21 @@ pub(crate) fn spawn_workers(service: &Arc<Service>) {
     let lanes =
         [(IMAGE_KINDS, service.config.image_workers), (INSTANCE_KINDS, service.config.instance_workers)];
     for (kinds, size) in lanes {
-        service.background.spawn(lane(Arc::clone(service), kinds, Arc::new(Semaphore::new(size))));
+        service.background.spawn(lane(Arc::clone(service), kinds, size));
     }
 }
 
-async fn lane(service: Arc<Service>, kinds: &'static [&'static str], places: Arc<Semaphore>) {
+async fn lane(service: Arc<Service>, kinds: &'static [&'static str], size: usize) {
+    let places = Arc::new(Semaphore::new(size));
+    // Where there are several places, one account never holds them all.
+    let most_per_owner = u32::try_from(size.saturating_sub(1).max(1)).unwrap_or(u32::MAX);
     loop {
         let place = Arc::clone(&places).acquire_owned().await.expect("the semaphore is never closed");
         // Announced before looking, so that work that arrives in between is not missed.
         let announced = service.task_announced.notified();
         tokio::pin!(announced);
         announced.as_mut().enable();
-        match claim(&service, kinds).await {
+        match claim(&service, kinds, most_per_owner).await {
             Ok(Some(task)) => {
                 let service = Arc::clone(&service);
                 service.background.clone().spawn(async move {
@@ -67,12 +70,12 @@ async fn lane(service: Arc<Service>, kinds: &'static [&'static str], places: Arc
     }
 }
 
-async fn claim(service: &Service, kinds: &[&str]) -> kiln_catalog::Result<Option<Task>> {
+async fn claim(service: &Service, kinds: &[&str], most_per_owner: u32) -> kiln_catalog::Result<Option<Task>> {
     if service.shutdown.is_cancelled() {
         return Ok(None);
     }
     let mut tx = service.catalog.write().await?;
-    let task = tx.claim_task(Timestamp::now(), LEASE.as_millis() as i64, kinds).await?;
+    let task = tx.claim_task(Timestamp::now(), LEASE.as_millis() as i64, kinds, most_per_owner).await?;
     tx.commit().await?;
     Ok(task)
 }
