@@ -321,12 +321,12 @@ def test_no_crowd_gets_past_a_limit(server, operator, normal, host, limits, acce
 # ---- what is in use, and what is only tried --------------------------------------------------------------------------
 
 
-def test_deleting_is_all_or_nothing(alice, bob, normal, host, files):
+def test_deleting_is_all_or_nothing(alice, bob, normal, host, files, small_disk):
     shared = alice.imported(host.url("small.qcow2"), "shared")
     alice.call("ModifyImageSharePermission", ImageId=shared, AccountIds=[bob.uin], Permission="SHARE")
     message = refused("InvalidImageId.InShared", alice.call, "DeleteImages", ImageIds=[shared, normal])
     assert shared in message and alice.image(normal) and alice.image(shared)
-    importing = alice.import_image(host.url(big_file(files), "slow"), "importing")
+    importing = alice.import_image(host.url(big_file(files, small_disk), "slow"), "importing")
     not_yet = "InvalidImageId.IncorrectState"
     refused(not_yet, alice.call, "DeleteImages", ImageIds=[importing, normal])
     refused(not_yet, alice.call, "SyncImages", ImageIds=[importing], DestinationRegions=[BEIJING])
