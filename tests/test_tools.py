@@ -171,3 +171,10 @@ def test_without_qemu_everything_but_instances_works(without_qemu, host, small_d
 def test_doctor_says_what_installs_qemu(without_qemu):
     told = without_qemu.run("doctor", check=False)
     assert told.returncode != 0 and "qemu-system-x86" in told.stdout, told.stdout
+
+
+def test_nothing_that_is_kept_is_another_local_users(server, alice):
+    alice.images()
+    kept = [server.data_dir, *server.data_dir.rglob("*")]
+    assert len(kept) > 5
+    assert [path for path in kept if path.stat().st_mode & 0o007] == []
