@@ -23,7 +23,7 @@ const QUEUE: usize = 4;
 const WORKERS_MAX: usize = 8;
 /// Zstandard's fastest level, as in the chunk store: compression is what bounds an export.
 const ZSTD_LEVEL: i32 = 1;
-/// Three times as fast as zlib's default for about a twentieth more bytes.
+/// On a Debian disk a quarter of the time that `qemu-img` takes at zlib's default, for a twelfth more bytes.
 const ZLIB_LEVEL: u32 = 2;
 /// Zeros are looked for in steps of so many bytes.
 const ZERO_STEP_BYTES: usize = 1024;

@@ -76,5 +76,6 @@ fn check_memory() {
     let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
     let line = status.lines().find(|line| line.starts_with("VmHWM")).expect("the most memory ever taken");
     let kib: u64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number");
+    println!("{line}");
     assert!(kib * 1024 <= MEMORY_BYTES, "{line}");
 }
