@@ -97,7 +97,7 @@ pub fn write(
 /// two passes over the disk; `progress` is told half of what either has done.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_stream(
     device: &dyn BlockDevice,
     format: OutputFormat,
