@@ -50,9 +50,9 @@ pub(crate) enum OutputForm {
 pub(crate) enum Command {
     /// Run the server
     Serve(Serve),
-    /// The server's own: writes a file into a file system on a disk that it serves at standard input
+    /// Kiln's own: works on the file systems of a disk that it serves at standard input
     #[command(hide = true)]
-    PlaceFile,
+    Confined,
     /// Accounts (the operator's key is needed)
     #[command(subcommand)]
     Account(AccountCommand),

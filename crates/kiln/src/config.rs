@@ -160,7 +160,7 @@ impl Default for InstancesPart {
         Self {
             accelerator: "auto".to_owned(),
             network: "isolated".to_owned(),
-            first_uid: 700_000,
+            first_uid: FIRST_UID,
             power_off_grace_seconds: 60,
         }
     }
@@ -215,8 +215,10 @@ pub(crate) fn load(file: Option<&Path>, overrides: Overrides) -> Result<Config, 
     complete(parsed, overrides)
 }
 
+/// The first of the users that nothing else has.
+pub(crate) const FIRST_UID: u32 = 700_000;
 /// This program, also after a newer one was put in its place: the two sides must be of one version.
-const SELF: &str = "/proc/self/exe";
+pub(crate) const SELF: &str = "/proc/self/exe";
 
 fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let listen = overrides.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);

@@ -20,8 +20,8 @@ use arguments::{Arguments, Command};
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // Before there are threads: what this one gives up, another would keep.
-    if matches!(arguments.command, Command::PlaceFile) {
-        return match kiln_service::place_file_for_service() {
+    if matches!(arguments.command, Command::Confined) {
+        return match kiln_service::work_confined() {
             Ok(()) => ExitCode::SUCCESS,
             Err(_) => ExitCode::FAILURE,
         };

@@ -8,6 +8,7 @@ use kiln_chunk_store::CollectionPolicy;
 use kiln_model::{InstanceType, Limits, Region, RegionId};
 use kiln_qemu::{AcceleratorChoice, Egress};
 
+use crate::confined::Confined;
 use crate::policy::Policy;
 
 /// The service's configuration.
@@ -34,7 +35,7 @@ pub struct ServiceConfig {
     /// Memory for decompressed chunks, per region, in bytes.
     pub chunk_cache_bytes: usize,
     /// The program that does what must not be done in the service's own process (see
-    /// [`crate::place_file_for_service`]): the binary itself.
+    /// [`crate::work_confined`]): the binary itself.
     pub helper: PathBuf,
     /// Tasks on images that are worked on at once.
     pub image_workers: usize,
@@ -51,7 +52,8 @@ pub struct InstanceConfig {
     pub search_path: std::ffi::OsString,
     /// What network cards are connected to.
     pub network: InstanceNetwork,
-    /// QEMU processes run as this user id plus the instance's ordinal, where the service runs as root.
+    /// QEMU processes run as this user id plus the instance's ordinal, inspections as this one, where the service runs
+    /// as root.
     pub first_uid: u32,
     /// How long a guest may take to switch itself off.
     pub power_off_grace: Duration,
@@ -76,6 +78,11 @@ pub struct CollectionConfig {
 }
 
 impl ServiceConfig {
+    /// Where the disks of files and images are looked into: no instance's ordinal is 0.
+    pub(crate) fn confined(&self) -> Confined {
+        Confined::new(self.helper.clone(), self.instances.first_uid)
+    }
+
     /// Where the content of a region's images is.
     pub fn store_dir(&self, region: &RegionId) -> PathBuf {
         self.region_dir(region).join("store")

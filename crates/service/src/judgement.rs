@@ -1,15 +1,17 @@
 //! Looking at an image file and judging what is in it: the format's reader, the inspection, the policy, in this order.
 //!
 //! What the format's reader refuses (references to other files, encryption, absurd tables) is refused before any other
-//! look. Everything else is a finding of the report. Nothing here changes anything.
+//! look. Everything else is a finding of the report. What reads the disk's content runs confined, in a process of its
+//! own. Nothing here changes anything.
 
 use std::sync::Arc;
 
 use kiln_block::BlockDevice;
 use kiln_disk_format::{Limits, OpenedImage};
-use kiln_guest::{Budget, Inspection};
+use kiln_guest::Inspection;
 use kiln_model::ImportClaim;
 
+use crate::confined::{Confined, Unfinished};
 use crate::policy::{self, Policy, Report, Subject};
 
 /// The largest disk that is opened at all, so that one over an account's limit gets a whole report.
@@ -31,16 +33,18 @@ pub enum JudgementError {
     /// It is no image that is safe to read.
     #[error(transparent)]
     Format(#[from] kiln_disk_format::Error),
-    /// It cannot be read.
+    /// It cannot be looked into.
     #[error(transparent)]
-    Unreadable(#[from] kiln_guest::Error),
+    Unreadable(#[from] Unfinished),
 }
 
-/// Judges a file by a policy. Blocks; uses what an inspection may use (see [`kiln_guest::Limits`]).
+/// Judges a file by a policy, what is in it being looked at by `confined`. Blocks; uses what an inspection may use (see
+/// [`kiln_guest::Limits`]).
 ///
 /// # Errors
 /// [`JudgementError`] where there is nothing that a policy could judge.
 pub fn judge(
+    confined: &Confined,
     file: Arc<dyn BlockDevice>,
     policy: &Policy,
     claim: &ImportClaim,
@@ -49,7 +53,7 @@ pub fn judge(
     let limits = Limits { max_virtual_size_bytes: MAX_VIRTUAL_SIZE_BYTES, ..Limits::default() };
     let opened = kiln_disk_format::open(file, &limits)?;
     let (inspection, report) =
-        judge_disk(&opened.device, opened.format.name(), policy, claim, size_limit_bytes)?;
+        judge_disk(confined, &opened.device, opened.format.name(), policy, claim, size_limit_bytes)?;
     Ok(Judgement { opened, inspection, report })
 }
 
@@ -58,13 +62,14 @@ pub fn judge(
 /// # Errors
 /// Where the disk cannot be read.
 pub(crate) fn judge_disk(
+    confined: &Confined,
     disk: &Arc<dyn BlockDevice>,
     format: &str,
     policy: &Policy,
     claim: &ImportClaim,
     size_limit_bytes: u64,
-) -> Result<(Inspection, Report), kiln_guest::Error> {
-    let inspection = kiln_guest::inspect(disk, &Budget::new(kiln_guest::Limits::default()))?;
+) -> Result<(Inspection, Report), Unfinished> {
+    let inspection = confined.inspect(disk.as_ref())?;
     let virtual_size_bytes = disk.size_bytes();
     let subject = Subject { format, virtual_size_bytes, size_limit_bytes, inspection: &inspection, claim };
     let report = policy::evaluate(policy, &subject);

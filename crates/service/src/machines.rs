@@ -103,7 +103,7 @@ impl Machines {
 
     /// Whom an instance's QEMU runs as: where the service is root, a user that nothing else has.
     fn identity(&self, ordinal: u32) -> Option<Identity> {
-        let id = self.config.first_uid.saturating_add(ordinal);
+        let id = self.uid_of(ordinal);
         rustix::process::geteuid().is_root().then_some(Identity { uid: id, gid: id })
     }
 
@@ -155,8 +155,12 @@ impl Machines {
     }
 
     /// The user that nothing else has, as which an instance's own processes run, where the service is root.
-    pub(crate) fn uid(&self, instance: &Instance) -> Option<u32> {
-        self.identity(instance.ordinal).map(|identity| identity.uid)
+    pub(crate) fn uid(&self, instance: &Instance) -> u32 {
+        self.uid_of(instance.ordinal)
+    }
+
+    fn uid_of(&self, ordinal: u32) -> u32 {
+        self.config.first_uid.saturating_add(ordinal)
     }
 
     /// Serves an instance's base disk to its QEMU. Serving it already is fine.

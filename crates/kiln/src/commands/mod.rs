@@ -29,7 +29,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             serve(load(config.as_deref(), listen, connection.data_dir)?).await?;
         }
         Command::Image(ImageCommand::Inspect(wanted)) => return report::inspect(form, &wanted),
-        Command::PlaceFile => unreachable!("done before the runtime was started"),
+        Command::Confined => unreachable!("done before the runtime was started"),
         Command::Doctor => return doctor::run(form).await,
         Command::ExampleConfig => crate::output::line(config::EXAMPLE.trim_end()),
         Command::Store(command) => return store::run(&connection, command).await,

@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use kiln_block::FileDevice;
 use kiln_model::{Architecture, BootMode, ImportClaim, LicenseType, Limits, LimitsPreset};
+use kiln_service::Confined;
 use kiln_service::policy::{Policy, Preset};
 use serde_json::Value;
 
 use crate::arguments::{Claim, Inspect, OutputForm};
 use crate::client::Error;
+use crate::config::{FIRST_UID, SELF};
 use crate::output;
 
 const COLUMNS: &[(&str, &str)] =
@@ -22,8 +24,9 @@ pub(super) fn inspect(form: OutputForm, inspect: &Inspect) -> Result<ExitCode, E
     let file = File::open(&inspect.file).map_err(|error| format!("{}: {error}", inspect.file.display()))?;
     let limit = Limits::preset(LimitsPreset::Guide).system_disk_bytes;
     let policy = Policy::preset(preset);
-    let judged =
-        kiln_service::judge(Arc::new(FileDevice::new(file)?), &policy, &claim(&inspect.claim), limit);
+    let confined = Confined::new(SELF.into(), FIRST_UID);
+    let device = Arc::new(FileDevice::new(file)?);
+    let judged = kiln_service::judge(&confined, device, &policy, &claim(&inspect.claim), limit);
     let judgement = judged.map_err(|error| format!("{}: {error}", inspect.file.display()))?;
     let mut report = kiln_tencent_api::report_shape(&judgement.report);
     if form == OutputForm::Json {

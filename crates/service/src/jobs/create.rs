@@ -69,7 +69,8 @@ async fn keep_report(context: &JobContext, image: &Image, stored: &Stored) -> Re
     let disk: Arc<dyn BlockDevice> = Arc::new(context.store()?.device(Arc::new(stored.manifest.clone())));
     let (service, claim) = (Arc::clone(&context.service), claim_of(&image.facts));
     let judged = tokio::task::spawn_blocking(move || {
-        judge_disk(&disk, FORMAT, &service.config.import_policy, &claim, limits.system_disk_bytes)
+        let confined = service.config.confined();
+        judge_disk(&confined, &disk, FORMAT, &service.config.import_policy, &claim, limits.system_disk_bytes)
     });
     let (_, report) = match judged.await? {
         Ok(judged) => judged,

@@ -60,7 +60,13 @@ async fn import(
     let device = FileDevice::new(File::open(file)?).map_err(JobError::internal)?;
     let (service, wanted) = (Arc::clone(&context.service), claim.clone());
     let judged = tokio::task::spawn_blocking(move || {
-        judge(Arc::new(device), &service.config.import_policy, &wanted, size_limit_bytes)
+        judge(
+            &service.config.confined(),
+            Arc::new(device),
+            &service.config.import_policy,
+            &wanted,
+            size_limit_bytes,
+        )
     });
     let judgement = accept(context, image, judged.await?).await?;
     let disk = judgement.opened.device;

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use kiln_block::BlockDevice;
 use kiln_chunk_store::ManifestDevice;
 use kiln_disk_format::qcow2;
 use kiln_guest::place::{Changes, LINUX_PATH, NetworkFacts, linux_text};
@@ -13,7 +12,7 @@ use kiln_qemu::seed::SeedFile;
 
 use super::create::{new_file, write_empty_overlay};
 use super::{JobContext, JobError};
-use crate::offline_file::prepared_blocks;
+use crate::confined::Confined;
 
 const MODE: u32 = 0o644;
 /// The seed's files are written by shell, which Windows' cloudbase-init has none of.
@@ -69,8 +68,13 @@ async fn placed(
     facts: NetworkFacts,
 ) -> Result<Changes, String> {
     let service = &context.service;
-    let base: Arc<dyn BlockDevice> = base.clone();
-    prepared_blocks(&service.config.helper, base, facts, service.machines.uid(instance)).await
+    let confined = Confined::new(service.config.helper.clone(), service.machines.uid(instance));
+    let base = Arc::clone(base);
+    let work = tokio::task::spawn_blocking(move || confined.place_network_file(base.as_ref(), facts));
+    match work.await {
+        Ok(placed) => placed.map_err(|unfinished| unfinished.to_string()),
+        Err(error) => Err(format!("placing it failed: {error}")),
+    }
 }
 
 /// Records why the network file is missing.

@@ -56,7 +56,7 @@ pub(super) async fn preview(
     });
     let (device, claim) = (Arc::clone(&file) as Arc<dyn BlockDevice>, claim.clone());
     let judged = tokio::task::spawn_blocking(move || {
-        judge(device, &service.config.import_policy, &claim, size_limit_bytes)
+        judge(&service.config.confined(), device, &service.config.import_policy, &claim, size_limit_bytes)
     });
     let judged = match judged.await {
         Ok(judged) => judged,

@@ -3,11 +3,13 @@
 use std::os::fd::AsFd;
 
 use kiln_block::{FileDevice, MemoryDevice};
+use kiln_guest::System;
 use kiln_testkit::qemu_img::run as tool;
 
 use super::*;
 
 const SHORT: Duration = Duration::from_millis(700);
+const LONG: Duration = Duration::from_secs(30);
 /// Says which child to be.
 const CHILD: &str = "KILN_TEST_CHILD";
 
@@ -22,12 +24,29 @@ fn facts() -> NetworkFacts {
     }
 }
 
-/// Runs a child of a kind.
-fn with_child(kind: &str, base: &dyn BlockDevice, time: Duration) -> Result<Changes, String> {
+fn command(kind: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().expect("this program has a path"));
-    command.args(["offline_file::tests::child", "--exact", "--test-threads=1"]).env_clear().env(CHILD, kind);
-    let uid = rustix::process::geteuid().is_root().then_some(700_000);
-    run(command, base, &Job { size_bytes: base.size_bytes(), uid, facts: facts() }, time)
+    command.args(["confined::tests::child", "--exact", "--test-threads=1"]).env_clear().env(CHILD, kind);
+    command
+}
+
+fn job(disk: &dyn BlockDevice, work: Work) -> Job {
+    Confined::new(PathBuf::new(), 700_000).job(disk, work)
+}
+
+/// Lets a child of a kind place a file.
+fn with_child(kind: &str, base: &dyn BlockDevice, time: Duration) -> Result<Changes, String> {
+    let job = job(base, Work::PlaceNetworkFile(facts()));
+    let bounds = Bounds { time, ..job.work.bounds() };
+    let take = |child: &mut Timed| changes(child, base.size_bytes());
+    run_within(bounds, command(kind), base, &job, take).map_err(|unfinished| unfinished.to_string())
+}
+
+/// Lets a child of a kind inspect a disk.
+fn inspected_by(kind: &str, disk: &dyn BlockDevice) -> Result<Inspection, String> {
+    let job = job(disk, Work::Inspect);
+    let bounds = Bounds { time: LONG, ..job.work.bounds() };
+    run_within(bounds, command(kind), disk, &job, inspection).map_err(|unfinished| unfinished.to_string())
 }
 
 fn socket() -> UnixStream {
@@ -39,7 +58,7 @@ fn socket() -> UnixStream {
 fn child() {
     match std::env::var(CHILD).unwrap_or_default().as_str() {
         "" => {}
-        "honest" => place_file_for_service().expect("the service listens"),
+        "honest" => work_confined().expect("the service listens"),
         "silent" => std::thread::sleep(Duration::from_secs(60)),
         "dripping" => dripping_child(),
         "crashing" => std::process::abort(),
@@ -63,7 +82,7 @@ fn dripping_child() {
 /// Confined as the honest one is, it wants more memory than that.
 fn greedy_child() {
     let job = wire::read_job(&mut socket()).expect("a job");
-    child::confine(job.uid).expect("confined");
+    child::confine(&job).expect("confined");
     let mut held = Vec::new();
     loop {
         held.push(vec![1u8; 16 << 20]);
@@ -74,7 +93,7 @@ fn greedy_child() {
 fn curious_child() {
     let mut socket = socket();
     let job = wire::read_job(&mut socket).expect("a job");
-    child::confine(job.uid).expect("confined");
+    child::confine(&job).expect("confined");
     let mut could = Vec::new();
     let mut try_to = |what, done: bool| {
         if done {
@@ -102,6 +121,13 @@ fn lying_child() {
         [&offset.to_le_bytes()[..], &len.to_le_bytes(), &vec![1; len as usize]].concat()
     };
     let done = |runs: u32| [&[wire::DONE][..], &runs.to_le_bytes()].concat();
+    if matches!(job.work, Work::Inspect) {
+        let text =
+            if job.size_bytes == 4096 { b"{}".to_vec() } else { vec![b' '; wire::INSPECTION_BYTES_MAX + 1] };
+        let _ = socket.write_all(&[wire::DONE]);
+        let _ = wire::write_block(&mut socket, &text);
+        return;
+    }
     let said = match job.size_bytes / 4096 {
         1 => vec![99],
         2 => [done(1), run(job.size_bytes - 1, 2)].concat(),
@@ -125,7 +151,7 @@ fn the_file_is_placed_by_a_child() {
     let sbin = |name: &str| format!("/usr/sbin/{name}");
     tool(&sbin("mke2fs"), ["-q", "-F", "-t", "ext4", "-d", &root, &image, "32M"]);
     let base = FileDevice::new(std::fs::File::open(&image).expect("it exists")).expect("a file");
-    let changes = with_child("honest", &base, DEADLINE).expect("placed");
+    let changes = with_child("honest", &base, LONG).expect("placed");
     let file = std::fs::File::options().write(true).open(&image).expect("it exists");
     for (offset, bytes) in changes {
         std::os::unix::fs::FileExt::write_all_at(&file, &bytes, offset).expect("writable");
@@ -136,8 +162,39 @@ fn the_file_is_placed_by_a_child() {
 
     tool(&sbin("debugfs"), ["-w", "-R", "feature needs_recovery", &image]);
     let base = FileDevice::new(std::fs::File::open(&image).expect("it exists")).expect("a file");
-    let reason = with_child("honest", &base, DEADLINE).expect_err("to be refused");
+    let reason = with_child("honest", &base, LONG).expect_err("to be refused");
     assert!(reason.contains("journal"), "{reason}");
+}
+
+#[test]
+fn a_disk_is_inspected_by_a_child_as_it_would_be_here() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (root, image) = (directory.path().join("root"), directory.path().join("disk.raw"));
+    for part in ["etc", "usr/bin"] {
+        std::fs::create_dir_all(root.join(part)).expect("a directory");
+    }
+    std::fs::write(root.join("etc/os-release"), "ID=debian\nVERSION_ID=\"12\"\n").expect("a file");
+    let [root, image] = [root, image].map(|path| path.to_str().expect("UTF-8").to_owned());
+    tool("/usr/sbin/mke2fs", ["-q", "-F", "-t", "ext4", "-d", &root, &image, "32M"]);
+    let file = std::fs::File::open(&image).expect("it exists");
+    let disk: std::sync::Arc<dyn BlockDevice> = std::sync::Arc::new(FileDevice::new(file).expect("a file"));
+    let inspected = inspected_by("honest", disk.as_ref()).expect("inspected");
+    assert!(matches!(&inspected.system, System::Linux(linux) if linux.release.is_some()), "{inspected:?}");
+    let budget = kiln_guest::Budget::new(kiln_guest::Limits::default());
+    assert_eq!(inspected, kiln_guest::inspect(&disk, &budget).expect("inspected"));
+}
+
+#[test]
+fn an_inspection_that_is_none_is_only_a_reason() {
+    for (kind, pages, reason) in [
+        ("crashing", 1, "out of bounds (signal: 6"),
+        ("greedy", 1, "out of bounds (signal: 6"),
+        ("lying", 1, "answered with nonsense"),
+        ("lying", 2, "found more than a disk can hold"),
+    ] {
+        let said = inspected_by(kind, &MemoryDevice::new(pages * 4096)).expect_err("no inspection");
+        assert!(said.contains(reason), "{kind}: {said}");
+    }
 }
 
 #[test]
@@ -146,7 +203,7 @@ fn a_child_that_does_not_answer_is_killed() {
     for kind in ["silent", "dripping"] {
         let start = Instant::now();
         let reason = with_child(kind, &base, SHORT).expect_err("no answer");
-        assert!(reason.contains("could not be written within"), "{kind}: {reason}");
+        assert!(reason.contains("was not done within"), "{kind}: {reason}");
         assert!(start.elapsed() < Duration::from_secs(20), "{kind}: {:?}", start.elapsed());
     }
 }
@@ -155,17 +212,17 @@ fn a_child_that_does_not_answer_is_killed() {
 fn a_child_that_crashes_or_wants_too_much_is_only_a_reason() {
     let base = MemoryDevice::new(1 << 20);
     for kind in ["crashing", "greedy"] {
-        let reason = with_child(kind, &base, DEADLINE).expect_err("no answer");
+        let reason = with_child(kind, &base, LONG).expect_err("no answer");
         assert!(reason.contains("signal: 6"), "{kind}: {reason}");
     }
     let nowhere = Command::new("/nonexistent/kiln");
-    let job = Job { size_bytes: 1, uid: None, facts: facts() };
-    assert!(run(nowhere, &base, &job, DEADLINE).expect_err("no program").contains("no process"));
+    let unfinished = run(nowhere, &base, &job(&base, Work::Inspect), inspection).expect_err("no program");
+    assert!(unfinished.to_string().contains("no process"));
 }
 
 #[test]
 fn a_child_has_nothing_but_its_socket() {
-    let said = with_child("curious", &MemoryDevice::new(1 << 20), DEADLINE).expect_err("a reason");
+    let said = with_child("curious", &MemoryDevice::new(1 << 20), LONG).expect_err("a reason");
     assert_eq!(said, "could: ");
 }
 
@@ -173,9 +230,9 @@ fn a_child_has_nothing_but_its_socket() {
 fn what_a_child_says_is_checked() {
     for lie in 1..=7 {
         let base = MemoryDevice::new(lie * 4096);
-        let reason = with_child("lying", &base, DEADLINE).expect_err("a lie");
-        assert!(reason.starts_with("the process that was to write it "), "{lie}: {reason}");
+        let reason = with_child("lying", &base, LONG).expect_err("a lie");
+        assert!(reason.starts_with("the process that was to work on its file systems "), "{lie}: {reason}");
     }
     // A read that the disk refuses is answered, and the child may go on.
-    assert!(with_child("lying", &MemoryDevice::new(8 * 4096), DEADLINE).is_err());
+    assert!(with_child("lying", &MemoryDevice::new(8 * 4096), LONG).is_err());
 }

@@ -9,40 +9,49 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kiln_block::{BlockDevice, Error, Extent, ExtentKind, check_bounds};
 use kiln_guest::place::{Changes, network_file};
+use kiln_guest::{Budget, Limits};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
-use super::protocol::{self as wire, Job};
+use super::protocol::{self as wire, Job, Work};
 
 /// Address space, in bytes: the program itself, and what reading a file system takes.
 const MEMORY_BYTES_MAX: u64 = 512 << 20;
-/// Processor time, in seconds.
-const CPU_SECONDS_MAX: u64 = 10;
 
-/// Does one job of the service that is at the other end of standard input: `kiln place-file`.
+/// Does one job of the service that is at the other end of standard input: `kiln confined`.
 ///
 /// # Errors
 /// Where standard input is no such service, or a right could not be given up.
-pub fn place_file_for_service() -> io::Result<()> {
+pub fn work_confined() -> io::Result<()> {
     let mut socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let job = wire::read_job(&mut socket)?;
-    confine(job.uid)?;
-    place(Arc::new(socket), &job)
+    confine(&job)?;
+    work(Arc::new(socket), &job)
 }
 
-/// Places the file and reports. No descriptor can be opened or duplicated any more.
-fn place(socket: Arc<UnixStream>, job: &Job) -> io::Result<()> {
-    let disk = ServedDisk { size_bytes: job.size_bytes, socket: Mutex::new(Arc::clone(&socket)) };
+/// Does the work and reports. No descriptor can be opened or duplicated any more.
+fn work(socket: Arc<UnixStream>, job: &Job) -> io::Result<()> {
+    let served = ServedDisk { size_bytes: job.size_bytes, socket: Mutex::new(Arc::clone(&socket)) };
+    let disk: Arc<dyn BlockDevice> = Arc::new(served);
     let mut socket = socket.as_ref();
-    match network_file(Arc::new(disk), &job.facts) {
-        Ok(changes) => report(socket, &changes),
-        Err(error) => {
-            let mut reason = error.to_string();
-            reason.truncate(reason.floor_char_boundary(wire::REASON_BYTES_MAX));
-            socket.write_all(&[wire::REFUSED])?;
-            socket.write_all(&(reason.len() as u32).to_le_bytes())?;
-            socket.write_all(reason.as_bytes())
-        }
+    match &job.work {
+        Work::Inspect => match kiln_guest::inspect(&disk, &Budget::new(Limits::default())) {
+            Ok(inspection) => {
+                let text = serde_json::to_vec(&inspection)?;
+                socket.write_all(&[wire::DONE])?;
+                wire::write_block(&mut socket, &text)
+            }
+            Err(error) => refuse(socket, &error.to_string()),
+        },
+        Work::PlaceNetworkFile(facts) => match network_file(disk, facts) {
+            Ok(changes) => report(socket, &changes),
+            Err(error) => refuse(socket, &error.to_string()),
+        },
     }
+}
+
+fn refuse(mut socket: &UnixStream, reason: &str) -> io::Result<()> {
+    socket.write_all(&[wire::REFUSED])?;
+    wire::write_block(&mut socket, &reason.as_bytes()[..reason.floor_char_boundary(wire::REASON_BYTES_MAX)])
 }
 
 fn report(mut socket: &UnixStream, changes: &Changes) -> io::Result<()> {
@@ -50,17 +59,16 @@ fn report(mut socket: &UnixStream, changes: &Changes) -> io::Result<()> {
     socket.write_all(&(changes.len() as u32).to_le_bytes())?;
     for (offset, bytes) in changes {
         socket.write_all(&offset.to_le_bytes())?;
-        socket.write_all(&(bytes.len() as u32).to_le_bytes())?;
-        socket.write_all(bytes)?;
+        wire::write_block(&mut socket, bytes)?;
     }
     Ok(())
 }
 
 /// Leaves the process nothing but its socket, some memory and some time.
-pub(super) fn confine(uid: Option<u32>) -> io::Result<()> {
+pub(super) fn confine(job: &Job) -> io::Result<()> {
     let limits = [
         (Resource::As, MEMORY_BYTES_MAX),
-        (Resource::Cpu, CPU_SECONDS_MAX),
+        (Resource::Cpu, job.work.bounds().cpu_seconds),
         (Resource::Core, 0),
         (Resource::Fsize, 0),
         (Resource::Nofile, 0),
@@ -69,7 +77,7 @@ pub(super) fn confine(uid: Option<u32>) -> io::Result<()> {
     for (resource, most) in limits {
         rustix::process::setrlimit(resource, Rlimit { current: Some(most), maximum: Some(most) })?;
     }
-    if let Some(id) = uid {
+    if let Some(id) = job.uid {
         let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
         rustix::thread::set_thread_groups(&[])?;
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
@@ -78,7 +86,7 @@ pub(super) fn confine(uid: Option<u32>) -> io::Result<()> {
     Ok(rustix::thread::set_no_new_privs(true)?)
 }
 
-/// The base disk, which the service reads.
+/// The disk, which the service reads.
 struct ServedDisk {
     size_bytes: u64,
     /// Locked from a request to the end of its answer.
@@ -101,7 +109,7 @@ impl BlockDevice for ServedDisk {
             request.extend((part.len() as u32).to_le_bytes());
             socket.write_all(&request)?;
             if wire::read_u8(&mut socket)? != wire::ANSWERED {
-                return Err(io::Error::other("the base disk could not be read").into());
+                return Err(io::Error::other("the disk could not be read").into());
             }
             io::Read::read_exact(&mut socket, part)?;
             offset += part.len() as u64;
