@@ -5,3 +5,4 @@
 //! `Cargo.toml`, and a source of seeds; see `docs/fuzzing.md`.
 
 pub mod disk_format;
+pub mod guest;

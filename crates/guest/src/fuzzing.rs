@@ -1,4 +1,4 @@
-//! The parsers of untrusted bytes as plain functions, for fuzz targets. Not part of the crate's interface.
+//! The parsers of untrusted bytes as plain functions, for the fuzz targets in `fuzz/`. Not part of the crate's interface.
 
 use std::io::Cursor;
 use std::sync::Arc;
@@ -19,12 +19,6 @@ const LIMITS: Limits = Limits {
     steps: 100_000,
     time: Duration::from_secs(5),
 };
-
-/// A whole inspection of a disk with these bytes.
-pub fn disk(bytes: &[u8]) {
-    let disk: Arc<dyn BlockDevice> = Arc::new(MemoryDevice::from_bytes(bytes));
-    let _ = crate::inspect(&disk, &Budget::new(LIMITS));
-}
 
 /// The partition table of a disk with these bytes: MBR, logical partitions, GPT.
 pub fn partition_table(bytes: &[u8]) {

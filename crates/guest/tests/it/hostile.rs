@@ -139,7 +139,7 @@ fn damaged_fat_ends_in_an_answer() {
 
 #[test]
 fn damaged_ntfs_ends_in_an_answer() {
-    vary("ntfs", &crate::windows::system_disk(), PARTITION..PARTITION + 80);
+    vary("ntfs", &crate::windows_disk::system_disk(), PARTITION..PARTITION + 80);
 }
 
 #[test]

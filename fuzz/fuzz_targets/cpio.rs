@@ -1,0 +1,5 @@
+//! Fuzz target: cpio archives.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| kiln_guest::fuzzing::cpio(bytes));
