@@ -12,7 +12,17 @@ import subprocess
 import time
 from pathlib import Path
 
-ZSTD_QCOW2 = ["-c", "-O", "qcow2", "-o", "compression_type=zstd"]
+# The image files that disks come in, by what people call them: qemu-img's format and options.
+FORMATS = {
+    "raw": ("raw", []),
+    "qcow2": ("qcow2", []),
+    "qcow2, zlib": ("qcow2", ["-c"]),
+    "qcow2, zstd": ("qcow2", ["-c", "-o", "compression_type=zstd"]),
+    "VHD, dynamic": ("vpc", ["-o", "force_size=on"]),
+    "VHD, fixed": ("vpc", ["-o", "subformat=fixed,force_size=on"]),
+    "VMDK, sparse": ("vmdk", []),
+    "VMDK, streamOptimized": ("vmdk", ["-o", "subformat=streamOptimized"]),
+}
 CONNECT_SECONDS = 10
 
 
@@ -33,16 +43,22 @@ def sync(path: Path):
         os.close(descriptor)
 
 
-def to_raw(source: Path, target: Path):
+def to_raw(source: Path, target: Path, source_format: str = "qcow2"):
     """`qemu-img convert` to a sparse raw file, durable."""
-    run("qemu-img", "convert", "-O", "raw", source, target)
+    run("qemu-img", "convert", "-f", source_format, "-O", "raw", source, target)
+    sync(target)
+
+
+def to_format(source: Path, target: Path, name: str):
+    """`qemu-img convert` to one of `FORMATS`, durable."""
+    target_format, options = FORMATS[name]
+    run("qemu-img", "convert", "-O", target_format, *options, source, target)
     sync(target)
 
 
 def to_compressed(source: Path, target: Path):
     """`qemu-img convert` to a qcow2 file compressed with zstd, durable."""
-    run("qemu-img", "convert", *ZSTD_QCOW2, source, target)
-    sync(target)
+    to_format(source, target, "qcow2, zstd")
 
 
 def flatten(overlay: Path, base: Path, target: Path):

@@ -156,6 +156,23 @@ def reader(url: str, server_pid: int) -> Way:
     return Way(lambda _: lambda: peers.read_nbd(url), lambda: own_cpu() + process_cpu(server_pid))
 
 
+def formats(session):
+    """Each format read end to end into a sparse raw file."""
+    image, ours, theirs = (session.work / name for name in ("format.image", "ours.raw", "theirs.raw"))
+    for name, (source_format, _) in peers.FORMATS.items():
+        peers.to_format(session.system.image, image, name)
+        series = interleaved(
+            session.repeats,
+            clean=lambda: remove(ours, theirs),
+            kiln=tool(lambda _: peers.run(session.binary, "image", "convert", "--format", "raw", image, ours)),
+            peer=tool(lambda _: peers.to_raw(image, theirs, source_format)),
+        )
+        note = f"a file of {mb(disks.allocated_bytes(image))}"
+        peer = "qemu-img convert to raw, fsync"
+        yield Row(f"read {name}", series["kiln"], series["peer"], peer, ratio_goal=1.0, note=note)
+        remove(image)
+
+
 def copies(session):
     """A copy in another region, against copies of the image's file."""
     image, system, server = session.stored_system(), session.system, session.server
@@ -207,6 +224,7 @@ ROWS = {
     "create": creates,
     "root-disks": root_disks,
     "read": reads,
+    "formats": formats,
     "copy": copies,
     "memory": memory,
 }

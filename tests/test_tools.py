@@ -27,6 +27,43 @@ def image(alice, host, small_disk):
     return alice.imported(host.url("small.qcow2"), "small")
 
 
+# ---- image files -----------------------------------------------------------------------------------------------------
+
+# What `kiln image convert` calls its formats, and what qemu-img calls them.
+FORMATS = {"raw": "raw", "qcow2": "qcow2", "qcow2-zstd": "qcow2", "vhd": "vpc", "vhd-fixed": "vpc", "vmdk": "vmdk"}
+
+
+def convert(server, source, target, form):
+    command = [server.binary, "image", "convert", source, target, "--format", form]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_an_image_file_is_converted_to_what_others_read(server, small_disk, tmp_path, form):
+    there, back = tmp_path / "there", tmp_path / "back"
+    done = convert(server, small_disk, there, form)
+    assert done.returncode == 0, done.stderr
+    run("qemu-img", "compare", "-f", "raw", "-F", FORMATS[form], small_disk, there)
+    done = convert(server, there, back, "raw")
+    assert done.returncode == 0 and back.read_bytes() == small_disk.read_bytes(), done.stderr
+
+
+def test_a_conversion_leaves_all_or_nothing(server, small_disk, tmp_path):
+    target, layer = tmp_path / "there.qcow2", tmp_path / "layer.qcow2"
+    target.write_text("mine")
+    run("qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw", "-b", small_disk, layer)
+    for source, to, reason in (
+        (small_disk, target, "there already"),
+        (layer, tmp_path / "flat", "backing file"),
+        (tmp_path / "nothing", tmp_path / "flat", "No such file"),
+        (small_disk, tmp_path / "no" / "directory", "No such file"),
+    ):
+        done = convert(server, source, to, "qcow2")
+        assert done.returncode == 1 and reason in done.stderr, done.stderr
+    assert target.read_text() == "mine"
+    assert sorted(tmp_path.iterdir()) == [layer, target]
+
+
 # ---- exports ---------------------------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,7 @@
 //! What is inside a disk: every parser that an inspection uses, the whole inspection, and offline writing.
 //!
-//! Panics, and only panics, are findings: whatever the bytes are, "damaged" is a good answer. Where a reader's panic is
-//! caught by the inspection itself, it is one all the same.
+//! Panics, and only panics, are findings: whatever the bytes are, "damaged" is a good answer. A panic in another
+//! project's reader, which the inspection catches and reports as a gap, is no finding.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kiln_block::{BlockDevice, MemoryDevice, WritableBlockDevice};
 use kiln_guest::place::{CHANGED_BYTES_MAX, NetworkFacts, network_file};
-use kiln_guest::{Budget, GapReason, Limits, inspect};
+use kiln_guest::{Budget, Limits, inspect};
 
 /// Bytes of a packed disk's pieces.
 const PIECE_BYTES: usize = 4096;
@@ -64,9 +64,7 @@ fn unpack(packed: &[u8]) -> Option<Arc<dyn BlockDevice>> {
 /// A whole inspection of a packed disk.
 pub fn disk(packed: &[u8]) {
     let Some(disk) = unpack(packed) else { return };
-    let inspection = inspect(&disk, &Budget::new(LIMITS)).expect("memory does not fail");
-    let mut readers_that_failed = inspection.gaps.iter().filter(|gap| gap.reason == GapReason::ReaderFailed);
-    assert_eq!(readers_that_failed.next(), None);
+    inspect(&disk, &Budget::new(LIMITS)).expect("memory does not fail");
 }
 
 /// Places the network file in a packed disk: what changes is ascending, on the disk and bounded.

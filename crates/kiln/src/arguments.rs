@@ -58,7 +58,7 @@ pub(crate) enum Command {
     Account(AccountCommand),
     /// Images
     #[command(subcommand)]
-    Image(ImageCommand),
+    Image(ImageWork),
     /// Instances
     #[command(subcommand)]
     Instance(InstanceCommand),
@@ -110,6 +110,50 @@ pub(crate) enum AccountCommand {
     },
 }
 
+/// What is done to images: by a server, or to files of this machine without one.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageWork {
+    #[command(flatten)]
+    Service(ImageCommand),
+    #[command(flatten)]
+    File(ImageFileCommand),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageFileCommand {
+    /// Inspect an image file on this machine as an import would; no server is needed
+    Inspect(Inspect),
+    /// Convert an image file on this machine into another format; no server is needed
+    Convert(Convert),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Convert {
+    /// The image file: raw, qcow2, VHD or VMDK, told by its content
+    pub(crate) source: PathBuf,
+    /// The file to make
+    pub(crate) target: PathBuf,
+    /// The format of the file to make
+    #[arg(long, value_enum)]
+    pub(crate) format: ImageFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ImageFormat {
+    /// The disk's bytes, sparse
+    Raw,
+    /// QEMU's format
+    Qcow2,
+    /// QEMU's format, compressed by Zstandard
+    Qcow2Zstd,
+    /// VHD that grows with its content
+    Vhd,
+    /// VHD of the disk's full size, as Azure wants it
+    VhdFixed,
+    /// VMDK, compressed, as VMware imports it
+    Vmdk,
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// List the images you see
@@ -128,8 +172,6 @@ pub(crate) enum ImageCommand {
         /// The image
         image: String,
     },
-    /// Inspect an image file on this machine as an import would; no server is needed
-    Inspect(Inspect),
     /// Import an image file from a URL
     Import(Import),
     /// Make an image of an instance

@@ -1,4 +1,4 @@
-//! Waiting for tasks: a bar with bytes, rate and time left while they run.
+//! Long work: a bar with bytes, rate and time left while it runs, a server's tasks or this program's own.
 
 use std::io::IsTerminal;
 use std::time::Duration;
@@ -11,6 +11,15 @@ use crate::client::{Client, Error};
 const POLL: Duration = Duration::from_millis(250);
 /// Answers in a row that may fail while waiting: a server that restarts comes back meanwhile.
 const MAX_FAILURES: u32 = 120;
+
+/// A bar for work of this program's own on so many bytes.
+pub(crate) fn byte_bar(prefix: &'static str, total_bytes: u64) -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr());
+    bar.set_style(style(
+        "{prefix:>10} [{bar:30}] {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec}, {eta} left",
+    ));
+    bar.with_prefix(prefix)
+}
 
 /// Waits until a task has ended, and answers it.
 ///

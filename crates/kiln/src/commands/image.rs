@@ -34,7 +34,6 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand
             report::print(form, &answer["Report"], none);
             Ok(())
         }
-        ImageCommand::Inspect(_) => unreachable!("done before a server was looked for"),
         ImageCommand::Import(import) => import_image(client, form, import).await,
         ImageCommand::Create { instance, name, description, power_off, no_wait } => {
             let parameters = json!({

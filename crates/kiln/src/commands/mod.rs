@@ -1,6 +1,7 @@
 //! What each command does: the server's in `serve.rs`, the client's here, one file a noun.
 
 mod account;
+mod convert;
 mod doctor;
 mod image;
 mod instance;
@@ -14,7 +15,7 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{Arguments, Command, ImageCommand, Serve};
+use crate::arguments::{Arguments, Command, ImageFileCommand, ImageWork, Serve};
 use crate::client::{Client, Error};
 use crate::config::{self, Config, Overrides};
 use crate::serve::serve;
@@ -28,13 +29,18 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
             log_to_stderr();
             serve(load(config.as_deref(), listen, connection.data_dir)?).await?;
         }
-        Command::Image(ImageCommand::Inspect(wanted)) => return report::inspect(form, &wanted),
+        Command::Image(ImageWork::File(command)) => match command {
+            ImageFileCommand::Inspect(wanted) => return report::inspect(form, &wanted),
+            ImageFileCommand::Convert(wanted) => return convert::run(form, wanted).await,
+        },
         Command::Confined => unreachable!("done before the runtime was started"),
         Command::Doctor => return doctor::run(form).await,
         Command::ExampleConfig => crate::output::line(config::EXAMPLE.trim_end()),
         Command::Store(command) => return store::run(&connection, command).await,
         Command::Account(command) => account::run(&Client::new(&connection)?, form, command).await?,
-        Command::Image(command) => image::run(&Client::new(&connection)?, form, command).await?,
+        Command::Image(ImageWork::Service(command)) => {
+            image::run(&Client::new(&connection)?, form, command).await?
+        }
         Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,
         Command::KeyPair(command) => key_pair::run(&Client::new(&connection)?, form, command).await?,
         Command::Task(command) => task::run(&Client::new(&connection)?, form, command).await?,
