@@ -19,7 +19,7 @@ packages_of() {
     case $1 in
         build) echo gcc libc6-dev make pkg-config git ca-certificates ;;
         guest) echo mmdebstrap extlinux syslinux-common fdisk e2fsprogs util-linux qemu-utils openssh-client ;;
-        qemu) echo qemu-system-x86 qemu-utils ;;
+        qemu) echo qemu-system-x86 qemu-utils ovmf ;;
         nbd) echo libnbd-bin nbdkit ;;
         bench) echo fio qemu-utils libnbd-bin ;;
         test) echo e2fsprogs fdisk util-linux mount xorriso curl openssl openssh-client xfsprogs dosfstools mtools ntfs-3g \

@@ -10,6 +10,7 @@
 //! last. Reasons for single options stand at the option. Source: QEMU 7.2's manual page and QAPI schema.
 
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
@@ -42,6 +43,8 @@ pub(crate) struct Start {
     pub(crate) console_fd: RawFd,
     /// `live.qcow2` exists and goes on top.
     pub(crate) layered: bool,
+    /// The firmware's code, where the machine starts by UEFI.
+    pub(crate) uefi: Option<PathBuf>,
     /// `seed.iso` exists.
     pub(crate) seed: bool,
     /// The tap device of a bridged network.
@@ -55,7 +58,7 @@ pub(crate) fn arguments(config: &MachineConfig, start: &Start) -> Vec<String> {
     let mut line = Line::default();
     line.pair("-name", format!("guest={}", escaped(&config.name)));
     line.pair("-uuid", config.uuid.to_string());
-    line.machine(config);
+    line.machine(config, start);
     line.isolation();
     line.sockets(start);
     line.disks(config, start);
@@ -92,9 +95,19 @@ impl Line {
         self.pair("-blockdev", node.to_string());
     }
 
-    fn machine(&mut self, config: &MachineConfig) {
+    fn machine(&mut self, config: &MachineConfig, start: &Start) {
         // graphics=off: firmware and boot loader talk to the serial console, and so into console.log.
-        self.pair("-machine", "pc,usb=off,vmport=off,graphics=off,dump-guest-core=off".into());
+        let mut machine = "pc,usb=off,vmport=off,graphics=off,dump-guest-core=off".to_owned();
+        if let Some(code) = &start.uefi {
+            self.node(
+                &json!({ "driver": "file", "node-name": "uefi-code", "filename": code, "read-only": true }),
+            );
+            self.node(
+                &json!({ "driver": "file", "node-name": "uefi-vars", "filename": layout::UEFI_VARIABLES }),
+            );
+            machine.push_str(",pflash0=uefi-code,pflash1=uefi-vars");
+        }
+        self.pair("-machine", machine);
         for (option, value) in accelerator_options(config.accelerator) {
             self.pair(option, value);
         }
@@ -247,7 +260,7 @@ mod tests {
     }
 
     fn start() -> Start {
-        Start { qmp_fd: 7, console_fd: 8, layered: false, seed: false, tap: None, paused: false }
+        Start { qmp_fd: 7, console_fd: 8, layered: false, uefi: None, seed: false, tap: None, paused: false }
     }
 
     fn values(arguments: &[String], option: &str) -> Vec<String> {
@@ -281,6 +294,16 @@ mod tests {
         let live: Value = serde_json::from_str(&nodes[2]).expect("JSON");
         assert_eq!((&live["node-name"], &live["backing"]), (&json!("live"), &json!("root")));
         assert!(values(&arguments, "-device").iter().any(|device| device.contains("drive=live,")));
+    }
+
+    #[test]
+    fn a_machine_with_firmware_starts_by_uefi() {
+        let bios = arguments(&config(), &start());
+        assert!(!values(&bios, "-machine").concat().contains("pflash"));
+        let uefi = arguments(&config(), &Start { uefi: Some("/firmware.fd".into()), ..start() });
+        assert!(values(&uefi, "-machine").concat().ends_with(",pflash0=uefi-code,pflash1=uefi-vars"));
+        let code: Value = serde_json::from_str(&values(&uefi, "-blockdev")[0]).expect("JSON");
+        assert_eq!((&code["filename"], &code["read-only"]), (&json!("/firmware.fd"), &json!(true)));
     }
 
     #[test]

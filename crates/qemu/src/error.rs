@@ -11,6 +11,9 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// Why something about a virtual machine could not be done.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// No UEFI firmware is installed.
+    #[error("UEFI firmware is not installed: OVMF was not found; install it with `apt-get install ovmf`")]
+    FirmwareMissing,
     /// QEMU is not installed.
     #[error("QEMU is not installed: {program} was not found; install it with `apt-get install {package}`")]
     Missing {

@@ -16,6 +16,7 @@ use crate::command_line::{self, Start};
 use crate::config::{MachineConfig, Network};
 use crate::emulator::Qemu;
 use crate::error::{Error, Result};
+use crate::firmware::find_firmware;
 use crate::layout::{self, InstanceDir};
 use crate::log::qemu_log_since;
 use crate::machine::Machine;
@@ -101,8 +102,10 @@ fn hand_over_files(dir: &InstanceDir, config: &MachineConfig) -> Result<()> {
     for name in [layout::ROOT, layout::BASE_SOCKET, layout::CONSOLE_LOG] {
         dir.give(name, identity)?;
     }
-    if dir.exists(layout::LIVE) {
-        dir.give(layout::LIVE, identity)?;
+    for name in [layout::LIVE, layout::UEFI_VARIABLES] {
+        if dir.exists(name) {
+            dir.give(name, identity)?;
+        }
     }
     if dir.exists(layout::SEED) {
         dir.show(layout::SEED, identity)?;
@@ -164,6 +167,7 @@ impl Attempt {
             qmp_fd: std::os::fd::AsRawFd::as_raw_fd(&qmp),
             console_fd: std::os::fd::AsRawFd::as_raw_fd(&console),
             layered: dir.exists(layout::LIVE),
+            uefi: dir.exists(layout::UEFI_VARIABLES).then(find_firmware).transpose()?.map(|found| found.code),
             seed: dir.exists(layout::SEED),
             tap: self.tap.clone(),
             paused,

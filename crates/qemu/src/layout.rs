@@ -6,6 +6,7 @@
 //! live.qcow2       the layer above root.qcow2 while the disk is frozen            ours
 //! live.qcow2.new   an empty overlay for the next freeze, without a backing file   made by the caller
 //! base.sock        NBD server of the base manifest                                bound by the caller
+//! uefi-vars.fd     UEFI variables, where the machine starts by UEFI               made by the caller, QEMU writes
 //! seed.iso         cloud-init seed, optional                                      made by the caller
 //! qmp.sock         QEMU's monitor                                                 ours
 //! console.sock     the serial console, for one client at a time                   ours
@@ -35,6 +36,8 @@ pub const LIVE: &str = "live.qcow2";
 pub const NEW_LIVE: &str = "live.qcow2.new";
 /// The socket of the NBD server of the root overlay's base.
 pub const BASE_SOCKET: &str = "base.sock";
+/// The machine's UEFI variables; it starts by UEFI where they are there, else by BIOS.
+pub const UEFI_VARIABLES: &str = "uefi-vars.fd";
 /// The cloud-init seed.
 pub const SEED: &str = "seed.iso";
 /// QEMU's monitor socket.

@@ -17,6 +17,7 @@ mod config;
 mod disk;
 mod emulator;
 mod error;
+mod firmware;
 mod launch;
 pub mod layout;
 mod log;
@@ -37,6 +38,7 @@ pub use config::{
 };
 pub use emulator::{OLDEST, PACKAGE, PROGRAM, Qemu, find_qemu};
 pub use error::{Error, Result};
+pub use firmware::{Firmware, find_firmware, write_uefi_variables};
 pub use launch::{GREETING_TIMEOUT, START_TIMEOUT};
 pub use layout::{disk_layers, share_base_socket};
 pub use log::{CONSOLE_LOG_LIMIT_BYTES, LOG_CHECK_INTERVAL, QEMU_LOG_LIMIT_BYTES, read_console};

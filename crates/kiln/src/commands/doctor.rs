@@ -35,6 +35,12 @@ pub(super) async fn run(form: OutputForm) -> Result<ExitCode, Error> {
         }
         Err(error) => row("QEMU (instances)", "missing", error.to_string()),
     }
+    match kiln_qemu::find_firmware() {
+        Ok(firmware) => {
+            row("UEFI firmware (instances of UEFI images)", "ok", firmware.code.display().to_string())
+        }
+        Err(error) => row("UEFI firmware (instances of UEFI images)", "missing", error.to_string()),
+    }
     for (program, purpose, package) in PROGRAMS {
         let found = std::env::split_paths(&path).map(|dir| dir.join(program)).find(|file| file.is_file());
         let what = format!("{program} ({purpose})");

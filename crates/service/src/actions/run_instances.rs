@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use kiln_catalog::{ClientTokenUse, Tx};
 use kiln_model::{
-    DiskId, Image, Instance, InstanceId, InstanceState, InstanceType, LastOperation, LaunchSettings, Limits,
-    OperationState, Region, TaskKind, Timestamp, Zone,
+    BootMode, DiskId, Image, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
+    LaunchSettings, Limits, OperationState, Region, TaskKind, Timestamp, Zone,
 };
 
 use super::commit_tasks;
@@ -28,15 +28,14 @@ pub(super) async fn perform(
     let limits = service.limits_of(caller.account.uin).await?;
     let instance_type = instance_type(service, request.instance_type.as_deref())?;
     let zone = zone(service, caller, &request)?;
-    service.machines.qemu().await.map_err(|error| {
-        Refusal::new(crate::RefusalKind::Unavailable, "ResourceUnavailable.Qemu", format!("{error}."))
-    })?;
+    service.machines.qemu().await.map_err(|error| unavailable("ResourceUnavailable.Qemu", &error))?;
     let mut tx = service.catalog.write().await?;
     if let Some(launched) = launched_before(&mut tx, caller, &request).await? {
         return Ok(Answer::Launched(launched));
     }
     let (image, _) = checks::visible_image(&mut tx, caller, &request.image).await?;
     checks::image_is_normal(&image)?;
+    firmware_is_there(&image)?;
     let system_disk_bytes = system_disk_bytes(&image, &request)?;
     check_key_pairs(&mut tx, caller, &request).await?;
     check_quota(&mut tx, caller, request.count, &limits).await?;
@@ -54,6 +53,18 @@ pub(super) async fn perform(
     remember(&mut tx, caller, &request, &launched).await?;
     commit_tasks(service, tx).await?;
     Ok(Answer::Launched(launched))
+}
+
+/// That what the image starts by is installed.
+fn firmware_is_there(image: &Image) -> Result<(), Refusal> {
+    if image.facts.boot_mode == BootMode::Bios {
+        return Ok(());
+    }
+    kiln_qemu::find_firmware().map(drop).map_err(|error| unavailable("ResourceUnavailable.Firmware", &error))
+}
+
+fn unavailable(code: &'static str, error: &kiln_qemu::Error) -> Refusal {
+    Refusal::new(crate::RefusalKind::Unavailable, code, format!("{error}."))
 }
 
 fn check_form(request: &RunInstances) -> Result<(), Refusal> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use kiln_catalog::Tx;
-use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings};
+use kiln_model::{BootMode, Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings};
 use kiln_qemu::layout;
 use kiln_qemu::seed::{Addressing, Password, Seed, SeedFile, SeedNetwork};
 
@@ -37,6 +37,7 @@ async fn bring_up(context: &JobContext, instance: &mut Instance) -> Result<(), J
         let dir = machines.dir(&instance.id);
         tokio::fs::create_dir_all(&dir).await?;
         let files = network_file::prepare(context, instance).await?;
+        write_firmware(context, instance, &dir).await?;
         write_seed(&dir, &seed(context, instance, files).await?).await?;
     }
     context.progress.begin("power on", 0);
@@ -58,6 +59,15 @@ pub(super) async fn remove_dir(dir: &Path) -> Result<(), JobError> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
         _ => Ok(()),
     }
+}
+
+/// Gives the machine UEFI variables of its own where its image starts by UEFI.
+async fn write_firmware(context: &JobContext, instance: &Instance, dir: &Path) -> Result<(), JobError> {
+    let image = context.service.catalog.read().await?.image(&instance.image).await?;
+    if image.is_some_and(|image| image.facts.boot_mode == BootMode::Uefi) {
+        kiln_qemu::write_uefi_variables(&kiln_qemu::find_firmware()?, dir)?;
+    }
+    Ok(())
 }
 
 async fn write_seed(dir: &Path, seed: &Seed) -> Result<(), JobError> {
