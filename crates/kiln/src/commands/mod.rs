@@ -5,6 +5,7 @@ mod doctor;
 mod image;
 mod instance;
 mod key_pair;
+mod log;
 mod report;
 mod store;
 mod task;
@@ -34,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::ExampleConfig => crate::output::line(config::EXAMPLE.trim_end()),
         Command::Store(command) => return store::run(&connection, command).await,
         Command::Account(command) => account::run(&Client::new(&connection)?, form, command).await?,
+        Command::Log(wanted) => log::run(&Client::new(&connection)?, form, wanted).await?,
         Command::Image(command) => image::run(&Client::new(&connection)?, form, command).await?,
         Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,
         Command::KeyPair(command) => key_pair::run(&Client::new(&connection)?, form, command).await?,
