@@ -143,6 +143,15 @@ class Account:
         """How the guest is reached from this machine."""
         return self.kiln("DescribeInstanceConnection", region, InstanceId=instance)
 
+    # ---- people ----------------------------------------------------------------------------------------------------
+
+    def sub_account(self, name, role):
+        """Creates a sub-account; it with its first key."""
+        return self.server.account(self.kiln("CreateSubAccount", Name=name, Role=role))
+
+    def identity(self):
+        return self.raw("GetCallerIdentity", service="sts", version="2018-08-13")
+
     # ---- the rest --------------------------------------------------------------------------------------------------
 
     def tasks(self):
@@ -153,6 +162,7 @@ class Account:
         limits = {
             "ImagesPerRegion": 10, "ImageOperationsPerDay": 1000, "SharesPerImage": 50, "SystemDiskSize": 50,
             "ImageNameLength": 60, "ImageDescriptionLength": 256, "InstancesPerRegion": 500,
+            "RequestsPerSecond": 1000,
         }  # fmt: skip
         self.kiln("ModifyAccountLimits", Uin=uin, Limits={**limits, **changed})
 

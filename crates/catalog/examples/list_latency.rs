@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use kiln_catalog::{Catalog, ImageQuery, Result, Tx};
 use kiln_model::{
-    Account, AppId, Architecture, BootMode, Image, ImageId, ImageKind, ImageOrigin, ImageShare, ImageState,
-    LicenseType, RegionId, Role, SystemFacts, TaskId, Timestamp, Uin,
+    Account, AppId, Architecture, BootMode, Contact, Image, ImageId, ImageKind, ImageOrigin, ImageShare,
+    ImageState, LicenseType, RegionId, Role, SystemFacts, TaskId, Timestamp, Uin,
 };
 
 const DEFAULT_IMAGES: u64 = 10_000;
@@ -52,6 +52,7 @@ async fn insert_account(tx: &mut Tx, number: u64) -> Result<Uin> {
         nickname: format!("account {number}"),
         role: Role::Main,
         may_import: true,
+        contact: Contact::default(),
         created_at: Timestamp(0),
     };
     tx.insert_account(&account).await?;

@@ -1,6 +1,6 @@
 //! Accounts, and the limits that one has instead of the configured ones.
 
-use kiln_model::{Account, Limits, Uin};
+use kiln_model::{Account, Contact, Email, Limits, Phone, Uin};
 use sqlx::query;
 
 use crate::Result;
@@ -15,6 +15,7 @@ pub(crate) fn read_account(row: &Row) -> Result<Account> {
         nickname: row.text("nickname")?,
         role: row.word("role")?,
         may_import: row.flag("may_import")?,
+        contact: Contact { email: row.optional_parsed("email")?, phone: row.optional_parsed("phone")? },
         created_at: row.time("created_at")?,
     })
 }
@@ -25,15 +26,17 @@ impl Tx {
     /// # Errors
     /// `Conflict` with [`crate::Unique::AccountNumber`], or [`crate::Unique::Operator`] for a second operator.
     pub async fn insert_account(&mut self, account: &Account) -> Result<()> {
-        let sql = "INSERT INTO accounts (uin, app_id, nickname, role, may_import, created_at)
-            VALUES ($1, $2, $3, $4, $5, $6)";
+        let sql = "INSERT INTO accounts (uin, app_id, nickname, role, may_import, created_at, email, phone)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
         let insert = query(sql)
             .bind(uin(account.uin)?)
             .bind(integer(account.app_id.0, "app_id")?)
             .bind(&account.nickname)
             .bind(account.role.word())
             .bind(i64::from(account.may_import))
-            .bind(account.created_at.0);
+            .bind(account.created_at.0)
+            .bind(account.contact.email.as_ref().map(Email::as_str))
+            .bind(account.contact.phone.as_ref().map(Phone::as_str));
         self.change(insert).await?;
         Ok(())
     }
@@ -61,6 +64,18 @@ impl Tx {
     pub async fn set_may_import(&mut self, account: Uin, may_import: bool) -> Result<()> {
         let update = query("UPDATE accounts SET may_import = $1 WHERE uin = $2")
             .bind(i64::from(may_import))
+            .bind(uin(account)?);
+        self.change_some(update, "no such account").await
+    }
+
+    /// Replaces where an account's owner is reached.
+    ///
+    /// # Errors
+    /// `Stale` where there is no such account.
+    pub async fn set_contact(&mut self, account: Uin, contact: &Contact) -> Result<()> {
+        let update = query("UPDATE accounts SET email = $1, phone = $2 WHERE uin = $3")
+            .bind(contact.email.as_ref().map(Email::as_str))
+            .bind(contact.phone.as_ref().map(Phone::as_str))
             .bind(uin(account)?);
         self.change_some(update, "no such account").await
     }

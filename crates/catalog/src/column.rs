@@ -85,6 +85,17 @@ impl Row {
         self.get::<&str>(column)?.parse().map_err(|error: T::Err| corrupt(column, error.to_string()))
     }
 
+    pub(crate) fn optional_parsed<T: FromStr<Err: ToString>>(
+        &self,
+        column: &'static str,
+    ) -> Result<Option<T>> {
+        self.get::<Option<&str>>(column)?.map(|_| self.parsed(column)).transpose()
+    }
+
+    pub(crate) fn optional_json<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
+        self.get::<Option<&str>>(column)?.map(|_| self.json(column)).transpose()
+    }
+
     pub(crate) fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T> {
         serde_json::from_str(self.get(column)?).map_err(|error| corrupt(column, error))
     }

@@ -52,6 +52,8 @@ pub enum Unique {
     AccountNumber,
     /// There is one operator.
     Operator,
+    /// A sub-account's name among its main account's.
+    SubAccountName,
     /// The public half of an API key.
     ApiKey,
     /// A key pair's name among its owner's.
@@ -70,6 +72,7 @@ pub enum Unique {
 
 /// What SQLite names (the table and the first column) where a unique index refuses a row, and its meaning.
 const UNIQUE_COLUMNS: &[(&str, Unique)] = &[
+    ("sub_accounts.owner", Unique::SubAccountName),
     ("accounts.uin", Unique::AccountNumber),
     ("accounts.app_id", Unique::AccountNumber),
     ("accounts.role", Unique::Operator),

@@ -1,6 +1,6 @@
 //! The keys that sign an account's requests, and the key pairs that open its instances.
 
-use kiln_model::{Account, ApiKey, KeyPair, KeyPairId, SecretId, Uin};
+use kiln_model::{Account, ApiKey, KeyPair, KeyPairId, Limits, SecretId, SubAccount, Uin};
 use sqlx::query;
 
 use crate::Result;
@@ -8,11 +8,40 @@ use crate::accounts::read_account;
 use crate::catalog::Tx;
 use crate::column::{Row, uin};
 
+/// A key, and what is to be known of whoever signs with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyHolder {
+    /// The key; it may be a disabled one.
+    pub key: ApiKey,
+    /// The main account that it signs for.
+    pub account: Account,
+    /// The sub-account whose key it is.
+    pub sub_account: Option<SubAccount>,
+    /// The account's limits, where it has its own.
+    pub limits: Option<Limits>,
+}
+
+fn read_key_holder(row: &Row) -> Result<KeyHolder> {
+    let key = read_api_key(row)?;
+    let sub_account = match key.sub_account {
+        None => None,
+        Some(number) => Some(SubAccount {
+            uin: number,
+            owner: key.uin,
+            name: row.text("sub_name")?,
+            role: row.word("sub_role")?,
+            created_at: row.time("sub_created_at")?,
+        }),
+    };
+    Ok(KeyHolder { key, account: read_account(row)?, sub_account, limits: row.optional_json("limits")? })
+}
+
 fn read_api_key(row: &Row) -> Result<ApiKey> {
     Ok(ApiKey {
         secret_id: SecretId::from_trusted(row.text("secret_id")?),
         secret_key: row.text("secret_key")?,
         uin: row.uin("uin")?,
+        sub_account: row.optional_number("sub_account")?.map(Uin),
         enabled: row.flag("enabled")?,
         created_at: row.time("key_created_at")?,
     })
@@ -34,31 +63,35 @@ impl Tx {
     /// # Errors
     /// `Conflict` with [`crate::Unique::ApiKey`]; `Missing` where the account does not exist.
     pub async fn insert_api_key(&mut self, key: &ApiKey) -> Result<()> {
-        let sql = "INSERT INTO api_keys (secret_id, secret_key, uin, enabled, created_at)
-            VALUES ($1, $2, $3, $4, $5)";
+        let sql = "INSERT INTO api_keys (secret_id, secret_key, uin, enabled, created_at, sub_account)
+            VALUES ($1, $2, $3, $4, $5, $6)";
         let insert = query(sql)
             .bind(key.secret_id.as_str())
             .bind(&key.secret_key)
             .bind(uin(key.uin)?)
             .bind(i64::from(key.enabled))
-            .bind(key.created_at.0);
+            .bind(key.created_at.0)
+            .bind(key.sub_account.map(uin).transpose()?);
         self.change(insert).await?;
         Ok(())
     }
 
-    /// The key that a request names, and its account. A disabled key is given too.
-    pub async fn api_key(&mut self, secret_id: &SecretId) -> Result<Option<(ApiKey, Account)>> {
-        let sql = "SELECT k.secret_id, k.secret_key, k.enabled, k.created_at AS key_created_at, a.*
-            FROM api_keys k JOIN accounts a ON a.uin = k.uin WHERE k.secret_id = $1";
-        let select = query(sql).bind(secret_id.as_str());
-        self.find(select, |row| Ok((read_api_key(row)?, read_account(row)?))).await
+    /// The key that a request names, and whose it is. A disabled key is given too.
+    pub async fn api_key(&mut self, secret_id: &SecretId) -> Result<Option<KeyHolder>> {
+        let sql =
+            "SELECT k.secret_id, k.secret_key, k.sub_account, k.enabled, k.created_at AS key_created_at, a.*,
+                s.name AS sub_name, s.role AS sub_role, s.created_at AS sub_created_at
+            FROM api_keys k JOIN accounts a ON a.uin = k.uin
+            LEFT JOIN sub_accounts s ON s.uin = k.sub_account WHERE k.secret_id = $1";
+        self.find(query(sql).bind(secret_id.as_str()), read_key_holder).await
     }
 
-    /// An account's keys, oldest first.
-    pub async fn api_keys(&mut self, account: Uin) -> Result<Vec<ApiKey>> {
-        let sql = "SELECT secret_id, secret_key, uin, enabled, created_at AS key_created_at
-            FROM api_keys WHERE uin = $1 ORDER BY created_at, secret_id";
-        self.list(query(sql).bind(uin(account)?), read_api_key).await
+    /// The keys of an account, or of a sub-account, oldest first. A main account's are only its own.
+    pub async fn api_keys(&mut self, holder: Uin) -> Result<Vec<ApiKey>> {
+        let sql = "SELECT secret_id, secret_key, uin, sub_account, enabled, created_at AS key_created_at
+            FROM api_keys WHERE (uin = $1 AND sub_account IS NULL) OR sub_account = $1
+            ORDER BY created_at, secret_id";
+        self.list(query(sql).bind(uin(holder)?), read_api_key).await
     }
 
     /// Enables or disables a key; whether the account has it.

@@ -12,8 +12,10 @@ use crate::{DEFAULT_LIST_LIMIT, Result};
 pub struct OperationEntry {
     /// When.
     pub at: Timestamp,
-    /// Who.
+    /// Who: the main account.
     pub account: Uin,
+    /// Who of its people; none where it was the account itself.
+    pub sub_account: Option<Uin>,
     /// With which key; none where it did not come over the API.
     pub secret_id: Option<SecretId>,
     /// The action's name.
@@ -35,9 +37,14 @@ pub struct OperationEntry {
 #[allow(missing_docs, reason = "the names say all")]
 pub struct OperationQuery {
     pub account: Option<Uin>,
+    /// Only what this account or sub-account itself did.
+    pub actor: Option<Uin>,
     pub region: Option<RegionId>,
     pub action: Option<String>,
+    /// One of the identifiers that it was done to.
     pub subject: Option<String>,
+    /// Only what succeeded, or only what was refused.
+    pub succeeded: Option<bool>,
     /// Not before.
     pub from: Option<Timestamp>,
     /// Before.
@@ -52,9 +59,11 @@ impl Default for OperationQuery {
     fn default() -> Self {
         Self {
             account: None,
+            actor: None,
             region: None,
             action: None,
             subject: None,
+            succeeded: None,
             from: None,
             until: None,
             offset: 0,
@@ -69,9 +78,25 @@ impl OperationQuery {
         if let Some(account) = self.account {
             query.push(" AND account = ").push_bind(uin(account)?);
         }
+        if let Some(actor) = self.actor {
+            query.push(" AND COALESCE(sub_account, account) = ").push_bind(uin(actor)?);
+        }
         push_filter(query, "region", self.region.as_slice().iter().map(RegionId::as_str));
         push_filter(query, "action", self.action.as_slice().iter().map(String::as_str));
-        push_filter(query, "subject", self.subject.as_slice().iter().map(String::as_str));
+        if let Some(subject) = &self.subject {
+            // A subject can be several identifiers, with spaces between them.
+            query.push(" AND replace(' ' || subject || ' ', ").push_bind(format!(" {subject} "));
+            query.push(", '') <> ' ' || subject || ' '");
+        }
+        match self.succeeded {
+            None => {}
+            Some(true) => {
+                query.push(" AND code = ''");
+            }
+            Some(false) => {
+                query.push(" AND code <> ''");
+            }
+        }
         if let Some(from) = self.from {
             query.push(" AND at >= ").push_bind(from.0);
         }
@@ -86,6 +111,7 @@ fn read_operation(row: &Row) -> Result<OperationEntry> {
     Ok(OperationEntry {
         at: row.time("at")?,
         account: row.uin("account")?,
+        sub_account: row.optional_number("sub_account")?.map(Uin),
         secret_id: row.optional_text("secret_id")?.map(SecretId::from_trusted),
         action: row.text("action")?,
         subject: row.text("subject")?,
@@ -100,8 +126,8 @@ impl Tx {
     /// Adds an operation to the log.
     pub async fn append_operation(&mut self, entry: &OperationEntry) -> Result<()> {
         let sql = "INSERT INTO operations
-                (at, account, secret_id, action, subject, region, request_id, code, message)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                (at, account, secret_id, action, subject, region, request_id, code, message, sub_account)
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         let insert = query(sql)
             .bind(entry.at.0)
             .bind(uin(entry.account)?)
@@ -111,7 +137,8 @@ impl Tx {
             .bind(entry.region.as_ref().map(RegionId::as_str))
             .bind(&entry.request_id)
             .bind(&entry.code)
-            .bind(&entry.message);
+            .bind(&entry.message)
+            .bind(entry.sub_account.map(uin).transpose()?);
         self.change(insert).await?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Which images are shared with which accounts.
 
-use kiln_model::{ImageId, ImageShare, Uin};
+use kiln_model::{ImageId, ImageShare, RegionId, Uin};
 use sqlx::query;
 
 use crate::Result;
@@ -41,6 +41,15 @@ impl Tx {
     pub async fn shares_of(&mut self, image: &ImageId) -> Result<Vec<ImageShare>> {
         let sql = "SELECT * FROM image_shares WHERE image = $1 ORDER BY shared_at, account";
         self.list(query(sql).bind(image.as_str()), read_share).await
+    }
+
+    /// With how many accounts the image of an owner's in a region is shared that is shared with most.
+    pub async fn most_shares(&mut self, owner: Uin, region: &RegionId) -> Result<u32> {
+        let sql = "SELECT COALESCE(MAX(shares), 0) AS n FROM (
+            SELECT COUNT(*) AS shares FROM image_shares s JOIN images i ON i.id = s.image
+            WHERE i.owner = $1 AND i.region = $2 AND i.kind = 'custom' AND i.state <> 'deleted'
+            GROUP BY s.image) AS counted";
+        self.count(query(sql).bind(uin(owner)?).bind(region.as_str())).await
     }
 
     /// Whether an image is shared with an account.

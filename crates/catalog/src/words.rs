@@ -1,8 +1,8 @@
 //! How the model's enums are written in columns. The words are for ever: rows carry them.
 
 use kiln_model::{
-    Architecture, BootMode, DiskUsage, ImageKind, ImageState, InstanceState, LicenseType, OperationState,
-    Role, TaskState,
+    ApplicationState, Architecture, BootMode, DiskUsage, ImageKind, ImageState, InstanceState, LicenseType,
+    OperationState, Role, SubAccountRole, TaskState,
 };
 
 use crate::{ImageView, StoreState};
@@ -36,6 +36,8 @@ macro_rules! words {
 }
 
 words!(Role { Operator = "operator", Main = "main" });
+words!(SubAccountRole { Full = "full", ReadOnly = "read_only" });
+words!(ApplicationState { Pending = "pending", Granted = "granted", Refused = "refused" });
 words!(LicenseType { TencentCloud = "tencent_cloud", Byol = "byol" });
 words!(ImageKind { Public = "public", Market = "market", Custom = "custom" });
 words!(ImageState {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::account_arguments::{AccountCommand, Log};
+
 /// Kiln, a self-hosted machine-image service that speaks the Tencent Cloud CVM API.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true)]
@@ -53,9 +55,11 @@ pub(crate) enum Command {
     /// Kiln's own: works on the file systems of a disk that it serves at standard input
     #[command(hide = true)]
     Confined,
-    /// Accounts (the operator's key is needed)
+    /// Accounts, sub-accounts, keys, limits, the permission to import
     #[command(subcommand)]
     Account(AccountCommand),
+    /// The operation log: what was done in your name; for the operator, all
+    Log(Log),
     /// Images
     #[command(subcommand)]
     Image(ImageWork),
@@ -85,29 +89,6 @@ pub(crate) struct Serve {
     /// A configuration file; `kiln example-config` prints one
     #[arg(long)]
     pub(crate) config: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum AccountCommand {
-    /// Create an account and print its first key
-    Create {
-        /// What people call it
-        #[arg(long)]
-        nickname: String,
-        /// Let it import images
-        #[arg(long)]
-        allow_import: bool,
-    },
-    /// List all accounts
-    List,
-    /// Let an account import images, or stop it
-    AllowImport {
-        /// The account's number
-        uin: String,
-        /// Take the permission away
-        #[arg(long)]
-        revoke: bool,
-    },
 }
 
 /// What is done to images: by a server, or to files of this machine without one.

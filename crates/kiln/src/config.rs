@@ -239,7 +239,10 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         data_dir,
         regions: regions(file.regions)?,
         instance_types: instance_types(file.instance_types)?,
-        limits: Limits::preset(file.limits.preset),
+        limits: Limits {
+            requests_per_second: at_least("api.requests_per_second", file.api.requests_per_second, 1)?,
+            ..Limits::preset(file.limits.preset)
+        },
         transfer: kiln_transfer::Policy { allow_private: file.transfer.allow_private, ..Default::default() },
         import_policy: Policy::with_overrides(file.import.policy, &file.import.criteria)
             .map_err(|error| format!("import.criteria: {error}"))?,
@@ -272,7 +275,6 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let api = ApiConfig {
         strict_replay: file.api.strict_replay,
         allow_unsigned_payload: file.api.allow_unsigned_payload,
-        requests_per_second: at_least("api.requests_per_second", file.api.requests_per_second, 1)?,
         ..ApiConfig::default()
     };
     Ok(Config { listen, api, service })

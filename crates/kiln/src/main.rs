@@ -2,6 +2,7 @@
 //!
 //! Only here are arguments, environment and files read. Everything below takes plain values.
 
+mod account_arguments;
 mod arguments;
 mod client;
 mod commands;

@@ -4,6 +4,7 @@
 //! whoever stores a state asks it first. Deliberately absent: SQL, HTTP, and the wire's names for things.
 
 mod account;
+mod contact;
 mod id;
 mod image;
 mod instance;
@@ -12,7 +13,11 @@ mod place;
 mod task;
 mod time;
 
-pub use account::{Account, ApiKey, KeyPair, Role};
+pub use account::{
+    Account, ApiKey, ApplicationEvent, ApplicationState, ImportApplication, KeyPair, Role, SubAccount,
+    SubAccountRole,
+};
+pub use contact::{Contact, Email, Phone};
 pub use id::{
     AppId, DiskId, ImageId, InstanceId, KeyPairId, ManifestKey, PackKey, ParseIdError, RegionId, SecretId,
     SnapshotId, TaskId, Uin, ZoneId,

@@ -31,6 +31,14 @@ pub struct Limits {
     pub image_description_chars: u32,
     /// Instances per account and region.
     pub instances_per_region: u32,
+    /// Requests per account and second, with bursts of twice as many; an account's sub-accounts share it.
+    #[serde(default = "default_requests_per_second")]
+    pub requests_per_second: u32,
+}
+
+/// Also what an account has whose own limits were set before there was this one.
+fn default_requests_per_second() -> u32 {
+    100
 }
 
 impl Limits {
@@ -44,6 +52,7 @@ impl Limits {
             image_name_chars: 60,
             image_description_chars: 256,
             instances_per_region: 500,
+            requests_per_second: default_requests_per_second(),
         };
         match preset {
             LimitsPreset::Guide => guide,

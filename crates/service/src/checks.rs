@@ -2,10 +2,47 @@
 
 use kiln_catalog::{ImageView, Tx};
 use kiln_model::{
-    Account, Image, ImageId, ImageState, Instance, InstanceId, InstanceState, Limits, Role, Timestamp,
+    Account, Image, ImageId, ImageState, Instance, InstanceId, InstanceState, Limits, Role, Timestamp, Uin,
 };
 
-use crate::{Caller, Refusal};
+use crate::{Caller, Command, Refusal};
+
+/// That the caller's role lets it do more than look, where more is asked for.
+pub(crate) fn may_change(caller: &Caller, command: &Command) -> Result<(), Refusal> {
+    if !(caller.is_read_only() && command.changes()) {
+        return Ok(());
+    }
+    Err(Refusal::denied(
+        "UnauthorizedOperation",
+        format!(
+            "Sub-account {} may look only. Ask its main account {} for the role FULL, or use another key.",
+            caller.uin(),
+            caller.account.uin
+        ),
+    ))
+}
+
+/// That the caller is a main account and not one of its sub-accounts.
+pub(crate) fn require_main(caller: &Caller) -> Result<(), Refusal> {
+    match &caller.sub_account {
+        None => Ok(()),
+        Some(sub_account) => Err(Refusal::denied(
+            "UnauthorizedOperation",
+            format!(
+                "Only the main account {} may do this, and {} is one of its sub-accounts. Use the main account's key.",
+                caller.account.uin, sub_account.uin
+            ),
+        )),
+    }
+}
+
+/// The main account that is meant: the caller's own, or, for the operator, any.
+pub(crate) fn account_meant(caller: &Caller, named: Option<Uin>) -> Result<Uin, Refusal> {
+    match named {
+        Some(uin) if uin != caller.account.uin => require_operator(caller).map(|()| uin),
+        _ => Ok(caller.account.uin),
+    }
+}
 
 pub(crate) fn require_operator(caller: &Caller) -> Result<(), Refusal> {
     if caller.account.role == Role::Operator {
@@ -42,7 +79,7 @@ pub(crate) fn image_name(name: &str, limits: &Limits) -> Result<(), Refusal> {
 }
 
 /// Whether a character steers what shows it, or is not seen: a name with one can pass for another name.
-fn is_invisible(character: char) -> bool {
+pub(crate) fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }

@@ -6,23 +6,14 @@
 use kiln_catalog::ImageView;
 use kiln_model::{
     Account, ApiKey, Image, ImageId, ImageShare, ImportClaim, Instance, InstanceId, KeyPair, KeyPairId,
-    Limits, Region, RegionId, SecretId, StopMode, Task, TaskId, Uin, ZoneId,
+    Region, RegionId, StopMode, SubAccount, Task, TaskId, ZoneId,
 };
 
+use crate::account_command::{
+    AccountCommand, AccountQuota, AccountSummary, CreatedSubAccount, Identity, ImportApplications, LimitUse,
+    Operations,
+};
 use crate::policy::{Report, SupportedOs};
-
-/// Who asks, and where.
-#[derive(Debug, Clone)]
-pub struct Caller {
-    /// The account whose key signed the request.
-    pub account: Account,
-    /// The key that signed it.
-    pub secret_id: SecretId,
-    /// The region that was addressed.
-    pub region: RegionId,
-    /// The identifier of the request, which tasks and the operation log carry.
-    pub request_id: String,
-}
 
 /// A request for something to be done or told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,24 +45,22 @@ pub enum Command {
     ImportKeyPair { name: String, public_key: String },
     DescribeKeyPairs { key_pairs: Vec<KeyPairId> },
     DeleteKeyPairs { key_pairs: Vec<KeyPairId> },
-    CreateAccount { nickname: String, may_import: bool },
-    DescribeAccounts,
-    ModifyImportPermission { account: Uin, allowed: bool },
-    ModifyAccountLimits { account: Uin, limits: Option<Limits> },
-    CreateApiKey { account: Option<Uin> },
-    DescribeApiKeys { account: Option<Uin> },
-    ModifyApiKey { secret_id: SecretId, enabled: bool },
-    DeleteApiKey { secret_id: SecretId },
+    DescribeAccountQuota { filters: Vec<Filter> },
     DescribeTasks(DescribeTasks),
     CancelTask { task: TaskId },
     OpenImageExport { image: ImageId, transport: ExportTransport },
     DescribeInstanceConnection { instance: InstanceId },
     DescribeStores,
+    DescribeActions,
+    Account(AccountCommand),
 }
 
 impl Command {
     /// Whether carrying it out can change anything. Only such commands go into the operation log.
     pub fn changes(&self) -> bool {
+        if let Self::Account(command) = self {
+            return command.changes();
+        }
         !matches!(
             self,
             Self::DescribeRegions
@@ -84,11 +73,11 @@ impl Command {
                 | Self::DescribeImageReport { .. }
                 | Self::DescribeInstances(_)
                 | Self::DescribeKeyPairs { .. }
-                | Self::DescribeAccounts
-                | Self::DescribeApiKeys { .. }
                 | Self::DescribeTasks(_)
                 | Self::DescribeInstanceConnection { .. }
                 | Self::DescribeStores
+                | Self::DescribeAccountQuota { .. }
+                | Self::DescribeActions
         )
     }
 }
@@ -247,7 +236,7 @@ pub enum Answer {
     /// A dry run found nothing against it.
     DryRunPassed,
     Regions(Vec<Region>),
-    Identity(Account),
+    Identity(Identity),
     /// `limit` is what the caller may have; `used` what there is.
     ImageQuota {
         limit: u32,
@@ -283,6 +272,13 @@ pub enum Answer {
         key: ApiKey,
     },
     Accounts(Vec<AccountSummary>),
+    Account(AccountSummary),
+    SubAccountCreated(CreatedSubAccount),
+    SubAccounts(Vec<SubAccount>),
+    ImportApplications(ImportApplications),
+    Limits(Vec<LimitUse>),
+    AccountQuota(AccountQuota),
+    Operations(Operations),
     ApiKeyCreated(ApiKey),
     ApiKeys(Vec<ApiKey>),
     Tasks {
@@ -311,14 +307,6 @@ pub struct AcceptedCopy {
 pub struct SeenInstance {
     pub instance: Instance,
     pub os_name: String,
-}
-
-/// An account, as its operator sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names say all")]
-pub struct AccountSummary {
-    pub account: Account,
-    pub limits: Limits,
 }
 
 /// How to reach a guest from the server's machine.

@@ -5,6 +5,7 @@
 //! `jobs`. Checks stand in every use case in one order: who asks, whether the request is well formed, whether what
 //! it names exists for the caller, states, names, limits.
 
+mod account_command;
 mod actions;
 mod checks;
 mod collection;
@@ -22,12 +23,13 @@ mod refusal;
 mod region_store;
 mod service;
 
+pub use account_command::*;
 pub use collection::{CollectionReport, collect_garbage};
 pub use command::*;
 pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
 pub use confined::{Confined, Unfinished, work_confined};
 pub use judgement::{Judgement, JudgementError, judge};
-pub use kiln_catalog::ImageView;
+pub use kiln_catalog::{ImageView, KeyHolder, OperationEntry};
 pub use maintenance::{StoreCheck, check_store};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};

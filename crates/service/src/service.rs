@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_catalog::Catalog;
+use kiln_catalog::{Catalog, KeyHolder};
 use kiln_model::{
-    Account, ApiKey, AppId, InstanceEvent, InstanceState, Limits, Region, RegionId, Role, SecretId,
+    Account, ApiKey, AppId, Contact, InstanceEvent, InstanceState, Limits, Region, RegionId, Role, SecretId,
     Timestamp, Uin,
 };
 use kiln_nbd::{Listener, SocketAccess};
@@ -201,9 +201,12 @@ impl Service {
         let entry = command.changes().then(|| actions::log_entry(&caller, &command));
         let outcome = actions::perform(self, &caller, command).await;
         if let Some(mut entry) = entry {
-            if let Err(refusal) = &outcome {
-                entry.code = refusal.code.to_owned();
-                entry.message = refusal.message.clone();
+            match &outcome {
+                Ok(answer) => entry.message = actions::outcome(answer),
+                Err(refusal) => {
+                    entry.code = refusal.code.to_owned();
+                    entry.message = refusal.message.clone();
+                }
             }
             let mut tx = self.catalog.write().await?;
             tx.append_operation(&entry).await?;
@@ -216,8 +219,13 @@ impl Service {
     ///
     /// # Errors
     /// Where the catalogue does not answer.
-    pub async fn api_key(&self, secret_id: &SecretId) -> Result<Option<(ApiKey, Account)>, Refusal> {
+    pub async fn api_key(&self, secret_id: &SecretId) -> Result<Option<KeyHolder>, Refusal> {
         Ok(self.catalog.read().await?.api_key(secret_id).await?)
+    }
+
+    /// What accounts may have and do that have no limits of their own.
+    pub fn default_limits(&self) -> &Limits {
+        &self.config.limits
     }
 
     /// The regions that are configured, the default first.
@@ -248,6 +256,7 @@ impl Service {
             nickname: "operator".to_owned(),
             role: Role::Operator,
             may_import: true,
+            contact: Contact::default(),
             created_at: now,
         };
         let key = ApiKey::random(account.uin, now);

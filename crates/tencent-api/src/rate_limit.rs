@@ -14,8 +14,8 @@ use crate::error::Error;
 const BURST_SECONDS: u32 = 2;
 
 /// Counts requests, account by account.
+#[derive(Default)]
 pub(crate) struct RateLimit {
-    per_second: u32,
     buckets: Mutex<HashMap<Uin, Bucket>>,
 }
 
@@ -26,22 +26,17 @@ struct Bucket {
 }
 
 impl RateLimit {
-    /// A limit of so many requests per second and account.
-    pub(crate) fn new(per_second: u32) -> Self {
-        Self { per_second, buckets: Mutex::default() }
-    }
-
-    /// Counts one request.
+    /// Counts one request of an account that may send so many per second.
     ///
     /// # Errors
     /// [`Error::RateLimited`] where it is one too many.
-    pub(crate) fn admit(&self, account: Uin, now: Timestamp) -> Result<(), Error> {
-        let capacity = u64::from(self.per_second) * u64::from(BURST_SECONDS) * 1000;
+    pub(crate) fn admit(&self, account: Uin, per_second: u32, now: Timestamp) -> Result<(), Error> {
+        let capacity = u64::from(per_second) * u64::from(BURST_SECONDS) * 1000;
         let mut buckets = self.buckets.lock().expect("nothing panics while it is locked");
         let bucket = buckets.entry(account).or_insert(Bucket { millis_left: capacity, filled_at: now });
         // A clock that was set back fills nothing for that moment, then counts from its new time.
         let elapsed_millis = u64::try_from(now.0.saturating_sub(bucket.filled_at.0)).unwrap_or(0);
-        let refill = elapsed_millis.saturating_mul(u64::from(self.per_second));
+        let refill = elapsed_millis.saturating_mul(u64::from(per_second));
         bucket.millis_left = bucket.millis_left.saturating_add(refill).min(capacity);
         bucket.filled_at = now;
         match bucket.millis_left.checked_sub(1000) {
@@ -49,7 +44,7 @@ impl RateLimit {
                 bucket.millis_left = left;
                 Ok(())
             }
-            None => Err(Error::RateLimited { per_second: self.per_second }),
+            None => Err(Error::RateLimited { per_second }),
         }
     }
 }
@@ -60,8 +55,8 @@ mod tests {
 
     #[test]
     fn a_burst_passes_then_the_rate_holds_for_each_account_alone() {
-        let (limit, uin, start) = (RateLimit::new(10), Uin(100_000_000_001), Timestamp(1_700_000_000_000));
-        let admitted = |uin, now| (0..100).filter(|_| limit.admit(uin, now).is_ok()).count();
+        let (limit, uin, start) = (RateLimit::default(), Uin(100_000_000_001), Timestamp(1_700_000_000_000));
+        let admitted = |uin, now| (0..100).filter(|_| limit.admit(uin, 10, now).is_ok()).count();
         assert_eq!(admitted(uin, start), 20);
         assert_eq!(admitted(uin, start.plus_millis(500)), 5);
         assert_eq!(admitted(Uin(100_000_000_002), start), 20);
@@ -70,10 +65,10 @@ mod tests {
 
     #[test]
     fn a_clock_that_is_set_back_breaks_nothing() {
-        let (limit, uin, start) = (RateLimit::new(1), Uin(100_000_000_001), Timestamp(1_700_000_000_000));
-        assert!(limit.admit(uin, start).is_ok());
-        assert!(limit.admit(uin, Timestamp(0)).is_ok());
-        assert!(limit.admit(uin, Timestamp(0)).is_err());
-        assert!(limit.admit(uin, Timestamp(1000)).is_ok());
+        let (limit, uin, start) = (RateLimit::default(), Uin(100_000_000_001), Timestamp(1_700_000_000_000));
+        assert!(limit.admit(uin, 1, start).is_ok());
+        assert!(limit.admit(uin, 1, Timestamp(0)).is_ok());
+        assert!(limit.admit(uin, 1, Timestamp(0)).is_err());
+        assert!(limit.admit(uin, 1, Timestamp(1000)).is_ok());
     }
 }

@@ -12,8 +12,8 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
 use axum::routing::any;
-use kiln_model::{Account, RegionId, Timestamp};
-use kiln_service::{Answer, Caller, Command, Refusal, RefusalKind, Service};
+use kiln_model::{RegionId, Timestamp};
+use kiln_service::{Answer, Caller, Command, KeyHolder, Refusal, RefusalKind, Service};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, Span, field};
 
@@ -33,8 +33,6 @@ const MAX_CONCURRENT_REQUESTS: usize = 256;
 const MAX_LARGE_BODIES: usize = 4;
 /// How long a request waits for its turn.
 const TURN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Requests per second and account, unless configured.
-const DEFAULT_REQUESTS_PER_SECOND: u32 = 100;
 
 /// What the operator decides about the API.
 #[derive(Debug, Clone)]
@@ -44,20 +42,13 @@ pub struct ApiConfig {
     pub strict_replay: bool,
     /// Accepts requests whose signature does not cover the body.
     pub allow_unsigned_payload: bool,
-    /// How many requests an account may send per second, with bursts of twice as many.
-    pub requests_per_second: u32,
     /// What tells the time.
     pub clock: fn() -> Timestamp,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self {
-            strict_replay: false,
-            allow_unsigned_payload: false,
-            requests_per_second: DEFAULT_REQUESTS_PER_SECOND,
-            clock: Timestamp::now,
-        }
+        Self { strict_replay: false, allow_unsigned_payload: false, clock: Timestamp::now }
     }
 }
 
@@ -79,9 +70,9 @@ struct Shared {
 impl Api {
     /// The API of `service`.
     pub fn new(service: Arc<Service>, config: ApiConfig) -> Self {
-        let rate_limit = RateLimit::new(config.requests_per_second);
-        let (replay_memory, turns) = (ReplayMemory::default(), Semaphore::new(MAX_CONCURRENT_REQUESTS));
-        let large_bodies = Semaphore::new(MAX_LARGE_BODIES);
+        let (rate_limit, replay_memory) = (RateLimit::default(), ReplayMemory::default());
+        let (turns, large_bodies) =
+            (Semaphore::new(MAX_CONCURRENT_REQUESTS), Semaphore::new(MAX_LARGE_BODIES));
         Self { shared: Arc::new(Shared { service, config, rate_limit, replay_memory, turns, large_bodies }) }
     }
 }
@@ -114,9 +105,10 @@ impl Shared {
         let _turn = place(&self.turns).await?;
         let signed = SignedRequest::read(&http)?;
         let now = (self.config.clock)();
-        let account = self.authenticate(&http, &signed, now).await?;
-        Span::current().record("account", field::display(account.uin));
-        self.rate_limit.admit(account.uin, now)?;
+        let KeyHolder { key, account, sub_account, limits } = self.authenticate(&http, &signed, now).await?;
+        Span::current().record("account", field::display(key.holder()));
+        let limits = limits.unwrap_or(*self.service.default_limits());
+        self.rate_limit.admit(account.uin, limits.requests_per_second, now)?;
 
         let service_is_signed = matches!(signed.scheme, Scheme::Tc3 { .. });
         let service_name = signed.service(&http.host);
@@ -129,8 +121,8 @@ impl Shared {
             self.replay_memory.remember(account.uin, &signed.signature, now)?;
         }
 
-        let caller =
-            Caller { account, secret_id: signed.secret_id, region, request_id: request_id.to_owned() };
+        let request_id = request_id.to_owned();
+        let caller = Caller { account, sub_account, secret_id: signed.secret_id, region, request_id };
         let answer = self.perform(caller.clone(), command).await?;
         let rendered = (action.render)(Rendering { answer, caller: &caller, arguments: &arguments });
         if matches!(rendered, Err(Error::UnexpectedAnswer)) {
@@ -144,12 +136,11 @@ impl Shared {
         http: &HttpRequest,
         signed: &SignedRequest,
         now: Timestamp,
-    ) -> Result<Account, Error> {
+    ) -> Result<KeyHolder, Error> {
         let found = self.service.api_key(&signed.secret_id).await?;
-        let key = found.as_ref().map(|(key, _)| key);
+        let key = found.as_ref().map(|holder| &holder.key);
         authentication::verify(http, signed, key, now, self.config.allow_unsigned_payload)?;
-        let (_, account) = found.ok_or(Error::SecretIdNotFound)?;
-        Ok(account)
+        found.ok_or(Error::SecretIdNotFound)
     }
 
     fn region(&self, action: &Action, named: Option<&str>) -> Result<RegionId, Error> {

@@ -4,7 +4,7 @@ use kiln_catalog::{Catalog, ClientTokenUse, Error, OperationEntry, OperationQuer
 use kiln_model::{SecretId, Uin};
 use serde_json::json;
 
-use crate::sample::{ALICE, BOB, at, beijing, guangzhou, insert_accounts};
+use crate::sample::{ALICE, BOB, CAROL, at, beijing, guangzhou, insert_accounts};
 
 crate::on_every_database!(operations_are_kept_newest_first, a_client_token_is_used_once);
 
@@ -12,6 +12,7 @@ fn entry(account: Uin, action: &str, millis: i64) -> OperationEntry {
     OperationEntry {
         at: at(millis),
         account,
+        sub_account: (millis > 1 && account == BOB).then_some(CAROL),
         secret_id: (millis > 1).then(SecretId::random),
         action: action.to_owned(),
         subject: "img-00000001".to_owned(),
@@ -26,6 +27,8 @@ async fn operations_are_kept_newest_first(catalog: Catalog) {
     let mut tx = catalog.write().await.expect("a turn");
     let mut entries =
         vec![entry(ALICE, "CreateImage", 1), entry(BOB, "CreateImage", 2), entry(ALICE, "DeleteImages", 2)];
+    entries[2].subject.push_str(" img-00000002");
+    entries[2].code = "InvalidImageId.InShared".to_owned();
     for entry in &entries {
         tx.append_operation(entry).await.expect("runs");
     }
@@ -37,6 +40,13 @@ async fn operations_are_kept_newest_first(catalog: Catalog) {
         (OperationQuery { action: Some("CreateImage".to_owned()), ..all.clone() }, 2),
         (OperationQuery { region: Some(beijing()), ..all.clone() }, 0),
         (OperationQuery { subject: Some("img-00000001".to_owned()), ..all.clone() }, 3),
+        (OperationQuery { subject: Some("img-0000000".to_owned()), ..all.clone() }, 0),
+        (OperationQuery { subject: Some("img-00000002".to_owned()), ..all.clone() }, 1),
+        (OperationQuery { actor: Some(CAROL), ..all.clone() }, 1),
+        (OperationQuery { actor: Some(BOB), ..all.clone() }, 0),
+        (OperationQuery { actor: Some(ALICE), ..all.clone() }, 2),
+        (OperationQuery { succeeded: Some(true), ..all.clone() }, 2),
+        (OperationQuery { succeeded: Some(false), ..all.clone() }, 1),
         (OperationQuery { from: Some(at(2)), ..all.clone() }, 2),
         (OperationQuery { until: Some(at(2)), ..all.clone() }, 1),
     ];

@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use kiln_catalog::{PublishedManifest, Tx};
 use kiln_model::{
-    Account, AppId, Architecture, BootMode, DiskId, DiskUsage, Image, ImageDisk, ImageId, ImageKind,
+    Account, AppId, Architecture, BootMode, Contact, DiskId, DiskUsage, Image, ImageDisk, ImageId, ImageKind,
     ImageOrigin, ImageState, ImportClaim, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
     LaunchSettings, LicenseType, ManifestKey, OperationState, PackKey, RegionId, Role, SnapshotId,
     SystemFacts, Task, TaskEvent, TaskId, TaskKind, TaskProgress, TaskState, Timestamp, Uin, ZoneId,
@@ -12,6 +12,8 @@ use kiln_model::{
 
 pub(crate) const ALICE: Uin = Uin(100000000001);
 pub(crate) const BOB: Uin = Uin(100000000002);
+/// A sub-account of Bob's.
+pub(crate) const CAROL: Uin = Uin(100000000003);
 pub(crate) const OPERATOR: Uin = Uin(100000000009);
 /// Long enough that no lease of a test runs out by itself.
 pub(crate) const LEASE_MILLIS: i64 = 60_000;
@@ -35,6 +37,7 @@ pub(crate) fn account(uin: Uin, role: Role) -> Account {
         nickname: format!("account {uin}"),
         role,
         may_import: false,
+        contact: Contact::default(),
         created_at: at(0),
     }
 }

@@ -6,6 +6,7 @@ mod doctor;
 mod image;
 mod instance;
 mod key_pair;
+mod log;
 mod report;
 mod store;
 mod task;
@@ -38,6 +39,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::ExampleConfig => crate::output::line(config::EXAMPLE.trim_end()),
         Command::Store(command) => return store::run(&connection, command).await,
         Command::Account(command) => account::run(&Client::new(&connection)?, form, command).await?,
+        Command::Log(wanted) => log::run(&Client::new(&connection)?, form, wanted).await?,
         Command::Image(ImageWork::Service(command)) => {
             image::run(&Client::new(&connection)?, form, command).await?
         }

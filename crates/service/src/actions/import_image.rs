@@ -20,9 +20,10 @@ pub(super) async fn perform(
         return Err(Refusal::denied(
             "UnauthorizedOperation.ImportImage",
             format!(
-                "Your account {} has no permission to import images. Ask the operator to grant it: \
-                 `kiln account allow-import {}`.",
-                caller.account.uin, caller.account.uin
+                "Your account {} has no permission to import images. Apply for it with the action \
+                 ApplyForImportPermission of the service kiln, or with `kiln account apply-import --reason …`; the \
+                 operator then decides, and `kiln account applications` shows how.",
+                caller.account.uin
             ),
         ));
     }

@@ -1,4 +1,6 @@
-//! API keys: an account has several, each of which can be disabled and deleted. The operator manages everybody's.
+//! API keys: an account and each of its sub-accounts have several, which can be disabled and deleted.
+//!
+//! A main account manages its own keys and those of its sub-accounts, a sub-account its own, the operator everybody's.
 
 use std::sync::Arc;
 
@@ -8,33 +10,28 @@ use kiln_model::{ApiKey, Role, SecretId, Timestamp, Uin};
 use super::accounts::require_account;
 use crate::{Answer, Caller, Refusal, Service, checks};
 
-const MAX_KEYS: usize = 5;
-
-/// The account whose keys are meant: the caller's own, or, for the operator, any.
-fn subject(caller: &Caller, account: Option<Uin>) -> Result<Uin, Refusal> {
-    match account {
-        Some(uin) if uin != caller.account.uin => checks::require_operator(caller).map(|()| uin),
-        _ => Ok(caller.account.uin),
-    }
-}
+pub(super) const MAX_KEYS: usize = 5;
 
 pub(super) async fn create(
     service: &Arc<Service>,
     caller: &Caller,
-    account: Option<Uin>,
+    holder: Option<Uin>,
 ) -> Result<Answer, Refusal> {
-    let owner = subject(caller, account)?;
     let mut tx = service.catalog.write().await?;
-    require_account(tx.account(owner).await?, owner)?;
-    if tx.api_keys(owner).await?.len() >= MAX_KEYS {
+    let holder = managed_holder(&mut tx, caller, holder).await?;
+    let now = Timestamp::now();
+    let key = match tx.sub_account(holder).await? {
+        Some(sub_account) => ApiKey::random_of(&sub_account, now),
+        None => ApiKey::random(require_account(&mut tx, holder).await?.uin, now),
+    };
+    if tx.api_keys(holder).await?.len() >= MAX_KEYS {
         return Err(Refusal::quota(
             "LimitExceeded.ApiKeys",
             format!(
-                "Account {owner} has {MAX_KEYS} keys, which is the limit. Delete one that is not needed."
+                "Account {holder} has {MAX_KEYS} keys, which is the limit. Delete one that is not needed."
             ),
         ));
     }
-    let key = ApiKey::random(owner, Timestamp::now());
     tx.insert_api_key(&key).await?;
     tx.commit().await?;
     Ok(Answer::ApiKeyCreated(key))
@@ -43,10 +40,11 @@ pub(super) async fn create(
 pub(super) async fn describe(
     service: &Arc<Service>,
     caller: &Caller,
-    account: Option<Uin>,
+    holder: Option<Uin>,
 ) -> Result<Answer, Refusal> {
-    let owner = subject(caller, account)?;
-    Ok(Answer::ApiKeys(service.catalog.read().await?.api_keys(owner).await?))
+    let mut tx = service.catalog.read().await?;
+    let holder = managed_holder(&mut tx, caller, holder).await?;
+    Ok(Answer::ApiKeys(tx.api_keys(holder).await?))
 }
 
 pub(super) async fn modify(
@@ -78,22 +76,34 @@ pub(super) async fn delete(
     Ok(Answer::Done)
 }
 
+/// The account or sub-account whose keys are meant: the caller itself where nobody is named.
+async fn managed_holder(tx: &mut Tx, caller: &Caller, named: Option<Uin>) -> Result<Uin, Refusal> {
+    let Some(uin) = named.filter(|uin| *uin != caller.uin()) else { return Ok(caller.uin()) };
+    checks::require_main(caller)?;
+    match tx.sub_account(uin).await? {
+        Some(sub_account) if sub_account.owner == caller.account.uin => Ok(uin),
+        _ => checks::require_operator(caller).map(|()| uin),
+    }
+}
+
 async fn managed_key(tx: &mut Tx, caller: &Caller, secret_id: &SecretId) -> Result<ApiKey, Refusal> {
-    let found = tx.api_key(secret_id).await?.map(|(key, _)| key);
-    found.filter(|key| key.uin == caller.account.uin || caller.account.role == Role::Operator).ok_or_else(
-        || {
-            Refusal::not_found(
-                "InvalidSecretId.NotFound",
-                format!("There is no API key {secret_id} that you manage."),
-            )
-        },
-    )
+    let found = tx.api_key(secret_id).await?.map(|holder| holder.key);
+    let manages = |key: &ApiKey| match &caller.sub_account {
+        Some(sub_account) => key.sub_account == Some(sub_account.uin),
+        None => key.uin == caller.account.uin || caller.account.role == Role::Operator,
+    };
+    found.filter(manages).ok_or_else(|| {
+        Refusal::not_found(
+            "InvalidSecretId.NotFound",
+            format!("There is no API key {secret_id} that you manage."),
+        )
+    })
 }
 
 /// The last working key of the operator stays, or nobody could ever sign as the operator again.
 async fn keep_one_enabled(tx: &mut Tx, key: &ApiKey) -> Result<(), Refusal> {
-    let operator = tx.operator().await?.is_some_and(|operator| operator.uin == key.uin);
-    let others = tx.api_keys(key.uin).await?.iter().any(|k| k.enabled && k.secret_id != key.secret_id);
+    let operator = tx.operator().await?.is_some_and(|operator| operator.uin == key.holder());
+    let others = tx.api_keys(key.holder()).await?.iter().any(|k| k.enabled && k.secret_id != key.secret_id);
     if !operator || others {
         return Ok(());
     }

@@ -1,5 +1,6 @@
 //! One use case a file. This one leads each command to its own.
 
+mod account_commands;
 mod accounts;
 mod create_image;
 mod delete_images;
@@ -8,12 +9,16 @@ mod describe_instances;
 mod exports;
 mod image_report;
 mod import_image;
+mod import_permission;
 mod key_pairs;
 mod keys;
+mod limits;
 mod modify_image;
+mod operations;
 mod power_instances;
 mod run_instances;
 mod share_image;
+mod sub_accounts;
 mod sync_images;
 mod tasks;
 
@@ -23,7 +28,7 @@ use kiln_catalog::{OperationEntry, Tx};
 use kiln_model::{RegionId, Task, TaskId, TaskKind, TaskProgress, TaskState, Timestamp};
 
 use crate::policy::supported_os;
-use crate::{Answer, Caller, Command, Refusal, Service};
+use crate::{Answer, Caller, Command, Identity, Refusal, Service, checks};
 
 /// Carries out a command.
 pub(crate) async fn perform(
@@ -31,11 +36,17 @@ pub(crate) async fn perform(
     caller: &Caller,
     command: Command,
 ) -> Result<Answer, Refusal> {
+    checks::may_change(caller, &command)?;
     match command {
         Command::DescribeRegions | Command::DescribeZones => {
             Ok(Answer::Regions(service.config.regions.clone()))
         }
-        Command::GetCallerIdentity => Ok(Answer::Identity(caller.account.clone())),
+        // The table of actions is the adapter's.
+        Command::DescribeActions => Ok(Answer::Done),
+        Command::GetCallerIdentity => Ok(Answer::Identity(Identity {
+            account: caller.account.clone(),
+            sub_account: caller.sub_account.clone(),
+        })),
         Command::ImportImage(request) => import_image::perform(service, caller, request).await,
         Command::CreateImage(request) => create_image::perform(service, caller, request).await,
         Command::SyncImages(request) => sync_images::perform(service, caller, request).await,
@@ -71,22 +82,8 @@ pub(crate) async fn perform(
         }
         Command::DescribeKeyPairs { key_pairs } => key_pairs::describe(service, caller, &key_pairs).await,
         Command::DeleteKeyPairs { key_pairs } => key_pairs::delete(service, caller, &key_pairs).await,
-        Command::CreateAccount { nickname, may_import } => {
-            accounts::create(service, caller, nickname, may_import).await
-        }
-        Command::DescribeAccounts => accounts::describe(service, caller).await,
-        Command::ModifyImportPermission { account, allowed } => {
-            accounts::modify_import_permission(service, caller, account, allowed).await
-        }
-        Command::ModifyAccountLimits { account, limits } => {
-            accounts::modify_limits(service, caller, account, limits).await
-        }
-        Command::CreateApiKey { account } => keys::create(service, caller, account).await,
-        Command::DescribeApiKeys { account } => keys::describe(service, caller, account).await,
-        Command::ModifyApiKey { secret_id, enabled } => {
-            keys::modify(service, caller, &secret_id, enabled).await
-        }
-        Command::DeleteApiKey { secret_id } => keys::delete(service, caller, &secret_id).await,
+        Command::DescribeAccountQuota { filters } => limits::quota(service, caller, &filters).await,
+        Command::Account(command) => account_commands::perform(service, caller, command).await,
         Command::DescribeTasks(request) => tasks::describe(service, caller, request).await,
         Command::CancelTask { task } => tasks::cancel(service, caller, &task).await,
         Command::OpenImageExport { image, transport } => {
@@ -102,6 +99,7 @@ pub(crate) fn log_entry(caller: &Caller, command: &Command) -> OperationEntry {
     OperationEntry {
         at: Timestamp::now(),
         account: caller.account.uin,
+        sub_account: caller.sub_account.as_ref().map(|sub_account| sub_account.uin),
         secret_id: Some(caller.secret_id.clone()),
         action: action.to_owned(),
         subject,
@@ -112,10 +110,29 @@ pub(crate) fn log_entry(caller: &Caller, command: &Command) -> OperationEntry {
     }
 }
 
-fn name_and_subject(command: &Command) -> (&'static str, String) {
-    fn list(ids: &[impl ToString]) -> String {
-        ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+/// What the operation log says came of a command: what was made, and the tasks that go on with it.
+pub(crate) fn outcome(answer: &Answer) -> String {
+    match answer {
+        Answer::DryRunPassed => "dry run: nothing was changed".to_owned(),
+        Answer::ImageAccepted { image, task } => format!("{image} by {task}"),
+        Answer::CopiesAccepted(copies) => {
+            let texts =
+                copies.iter().map(|copy| format!("{} in {} by {}", copy.image, copy.region, copy.task));
+            texts.collect::<Vec<_>>().join(", ")
+        }
+        Answer::Launched(instances) => list(instances),
+        Answer::AccountCreated { account, .. } => account.uin.to_string(),
+        Answer::SubAccountCreated(created) => created.sub_account.uin.to_string(),
+        Answer::ApiKeyCreated(key) => key.secret_id.to_string(),
+        _ => String::new(),
     }
+}
+
+fn list(ids: &[impl ToString]) -> String {
+    ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+fn name_and_subject(command: &Command) -> (&'static str, String) {
     match command {
         Command::ImportImage(request) => ("ImportImage", request.name.clone()),
         Command::CreateImage(request) => ("CreateImage", request.name.clone()),
@@ -132,14 +149,7 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::TerminateInstances { instances, .. } => ("TerminateInstances", list(instances)),
         Command::ImportKeyPair { name, .. } => ("ImportKeyPair", name.clone()),
         Command::DeleteKeyPairs { key_pairs } => ("DeleteKeyPairs", list(key_pairs)),
-        Command::CreateAccount { nickname, .. } => ("CreateAccount", nickname.clone()),
-        Command::ModifyImportPermission { account, .. } => ("ModifyImportPermission", account.to_string()),
-        Command::ModifyAccountLimits { account, .. } => ("ModifyAccountLimits", account.to_string()),
-        Command::CreateApiKey { account } => {
-            ("CreateApiKey", account.map(|uin| uin.to_string()).unwrap_or_default())
-        }
-        Command::ModifyApiKey { secret_id, .. } => ("ModifyApiKey", secret_id.to_string()),
-        Command::DeleteApiKey { secret_id } => ("DeleteApiKey", secret_id.to_string()),
+        Command::Account(command) => account_commands::name_and_subject(command),
         Command::CancelTask { task } => ("CancelTask", task.to_string()),
         Command::OpenImageExport { image, .. } => ("OpenImageExport", image.to_string()),
         Command::DescribeRegions
@@ -152,11 +162,11 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         | Command::DescribeImageReport { .. }
         | Command::DescribeInstances(_)
         | Command::DescribeKeyPairs { .. }
-        | Command::DescribeAccounts
-        | Command::DescribeApiKeys { .. }
         | Command::DescribeTasks(_)
         | Command::DescribeInstanceConnection { .. }
-        | Command::DescribeStores => ("Describe", String::new()),
+        | Command::DescribeStores
+        | Command::DescribeAccountQuota { .. }
+        | Command::DescribeActions => ("Describe", String::new()),
     }
 }
 

@@ -12,6 +12,7 @@ pub(super) async fn perform(
     caller: &Caller,
     request: ModifyImageSharePermission,
 ) -> Result<Answer, Refusal> {
+    checks::require_main(caller)?;
     if request.accounts.is_empty() {
         return Err(Refusal::invalid("MissingParameter", "AccountIds is empty. Name at least one account."));
     }
@@ -56,6 +57,15 @@ async fn accounts(tx: &mut Tx, caller: &Caller, texts: &[String]) -> Result<Vec<
             )
         };
         let uin: Uin = text.parse().map_err(|_| not_found())?;
+        if let Some(sub_account) = tx.sub_account(uin).await? {
+            return Err(Refusal::invalid(
+                "FailedOperation.NotMasterAccount",
+                format!(
+                    "{uin} is a sub-account; images are shared with main accounts. Its own is {}.",
+                    sub_account.owner
+                ),
+            ));
+        }
         tx.account(uin).await?.ok_or_else(not_found)?;
         if uin == caller.account.uin {
             return Err(Refusal::invalid(

@@ -35,6 +35,12 @@ pub(super) fn describe(arguments: &Arguments) -> Result<Command, Error> {
     }))
 }
 
+pub(super) const QUOTA: &[Parameter] = &[optional("Filters", Kind::Objects(FILTER))];
+
+pub(super) fn quota(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::DescribeAccountQuota { filters: filters(arguments)? })
+}
+
 pub(super) const START: &[Parameter] = &[required("InstanceIds", Kind::Texts)];
 
 pub(super) fn start(arguments: &Arguments) -> Result<Command, Error> {

@@ -3,18 +3,19 @@
 //! Whether an action changes anything is asked of the command that it becomes ([`Command::changes`]), so that it is
 //! decided in one place. Not here: carrying anything out.
 
+mod accounts;
 mod images;
 mod instances;
 mod key_pairs;
 mod kiln;
 mod launch;
 
-use kiln_service::{Answer, Caller, Command};
+use kiln_service::{AccountCommand, Answer, Caller, Command};
 
 use crate::envelope::Object;
 use crate::error::{Error, shortened};
 use crate::parameter::{Arguments, Parameter};
-use crate::render::{accepted, account, image, instance, key_pair, place, task};
+use crate::render::{accepted, account, image, instance, key_pair, limits, operation, place, task};
 
 /// A service and its one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,9 +50,19 @@ pub(crate) struct Rendering<'a> {
     pub(crate) arguments: &'a Arguments,
 }
 
+/// What an action does to what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// It only looks.
+    Read,
+    /// It can change something; who may look only is refused.
+    Change,
+}
+
 /// An action.
 pub(crate) struct Action {
-    of: ServiceVersion,
+    /// The service it is of.
+    pub(crate) of: ServiceVersion,
     /// Such as `DescribeImages`.
     pub(crate) name: &'static str,
     /// Whether it works in a region.
@@ -62,6 +73,14 @@ pub(crate) struct Action {
     pub(crate) parse: fn(&Arguments) -> Result<Command, Error>,
     /// How it is answered.
     pub(crate) render: fn(Rendering<'_>) -> Result<Object, Error>,
+}
+
+impl Action {
+    /// By the public API's own convention, the name says it; a test holds every command to it.
+    pub(crate) fn access(&self) -> Access {
+        let reads = ["Describe", "Get", "Inquiry"].iter().any(|verb| self.name.starts_with(verb));
+        if reads { Access::Read } else { Access::Change }
+    }
 }
 
 type Parse = fn(&Arguments) -> Result<Command, Error>;
@@ -85,6 +104,7 @@ pub(crate) static ACTIONS: &[Action] = {
     &[
     action(CVM, "DescribeRegions", Unneeded, &[], |_| Ok(Command::DescribeRegions), place::regions),
     action(CVM, "DescribeZones", Needed, &[], |_| Ok(Command::DescribeZones), place::zones),
+    action(CVM, "DescribeAccountQuota", Needed, instances::QUOTA, instances::quota, limits::quota),
     action(CVM, "ImportImage", Needed, images::IMPORT, images::import, accepted::image),
     action(CVM, "CreateImage", Needed, images::CREATE, images::create, accepted::image),
     action(CVM, "SyncImages", Needed, images::SYNC, images::sync, accepted::copies),
@@ -106,14 +126,25 @@ pub(crate) static ACTIONS: &[Action] = {
     action(CVM, "DescribeKeyPairs", Needed, key_pairs::DESCRIBE, key_pairs::describe, key_pair::list),
     action(CVM, "DeleteKeyPairs", Needed, key_pairs::DELETE, key_pairs::delete, accepted::nothing),
     action(STS, "GetCallerIdentity", Unneeded, &[], |_| Ok(Command::GetCallerIdentity), account::identity),
-    action(KILN, "CreateAccount", Unneeded, kiln::CREATE_ACCOUNT, kiln::create_account, account::created),
-    action(KILN, "DescribeAccounts", Unneeded, &[], |_| Ok(Command::DescribeAccounts), account::list),
-    action(KILN, "ModifyImportPermission", Unneeded, kiln::IMPORT_PERMISSION, kiln::import_permission, accepted::nothing),
-    action(KILN, "ModifyAccountLimits", Unneeded, kiln::ACCOUNT_LIMITS, kiln::account_limits, accepted::nothing),
-    action(KILN, "CreateApiKey", Unneeded, kiln::KEYS_OF, kiln::create_api_key, account::key),
-    action(KILN, "DescribeApiKeys", Unneeded, kiln::KEYS_OF, kiln::describe_api_keys, account::keys),
-    action(KILN, "ModifyApiKey", Unneeded, kiln::MODIFY_KEY, kiln::modify_api_key, accepted::nothing),
-    action(KILN, "DeleteApiKey", Unneeded, kiln::DELETE_KEY, kiln::delete_api_key, accepted::nothing),
+    action(KILN, "CreateAccount", Unneeded, accounts::CREATE_ACCOUNT, accounts::create_account, account::created),
+    action(KILN, "DescribeAccounts", Unneeded, &[], |_| Ok(AccountCommand::DescribeAccounts.into()), account::list),
+    action(KILN, "DescribeAccount", Unneeded, accounts::ACCOUNT, accounts::describe_account, account::one),
+    action(KILN, "ModifyAccountContact", Unneeded, accounts::MODIFY_CONTACT, accounts::modify_contact, accepted::nothing),
+    action(KILN, "CreateSubAccount", Unneeded, accounts::CREATE_SUB_ACCOUNT, accounts::create_sub_account, account::sub_account_created),
+    action(KILN, "DescribeSubAccounts", Unneeded, accounts::ACCOUNT, accounts::describe_sub_accounts, account::sub_accounts),
+    action(KILN, "ModifySubAccount", Unneeded, accounts::MODIFY_SUB_ACCOUNT, accounts::modify_sub_account, accepted::nothing),
+    action(KILN, "DeleteSubAccount", Unneeded, accounts::DELETE_SUB_ACCOUNT, accounts::delete_sub_account, accepted::nothing),
+    action(KILN, "ApplyForImportPermission", Unneeded, accounts::APPLY, accounts::apply, accepted::nothing),
+    action(KILN, "DescribeImportApplications", Unneeded, accounts::APPLICATIONS, accounts::describe_applications, account::applications),
+    action(KILN, "ModifyImportPermission", Unneeded, accounts::IMPORT_PERMISSION, accounts::import_permission, accepted::nothing),
+    action(KILN, "DescribeLimits", Needed, accounts::ACCOUNT, accounts::describe_limits, limits::list),
+    action(KILN, "ModifyAccountLimits", Unneeded, accounts::ACCOUNT_LIMITS, accounts::account_limits, accepted::nothing),
+    action(KILN, "CreateApiKey", Unneeded, accounts::ACCOUNT, accounts::create_api_key, account::key),
+    action(KILN, "DescribeApiKeys", Unneeded, accounts::ACCOUNT, accounts::describe_api_keys, account::keys),
+    action(KILN, "ModifyApiKey", Unneeded, accounts::MODIFY_KEY, accounts::modify_api_key, accepted::nothing),
+    action(KILN, "DeleteApiKey", Unneeded, accounts::DELETE_KEY, accounts::delete_api_key, accepted::nothing),
+    action(KILN, "DescribeOperations", Unneeded, accounts::DESCRIBE_OPERATIONS, accounts::describe_operations, operation::list),
+    action(KILN, "DescribeActions", Unneeded, &[], |_| Ok(Command::DescribeActions), operation::actions),
     action(KILN, "DescribeTasks", Unneeded, kiln::DESCRIBE_TASKS, kiln::describe_tasks, task::list),
     action(KILN, "CancelTask", Unneeded, kiln::CANCEL_TASK, kiln::cancel_task, accepted::nothing),
     action(KILN, "DescribeImageReport", Needed, images::SHARES, images::report, image::report),

@@ -8,6 +8,8 @@ pub(crate) mod account;
 pub(crate) mod image;
 pub(crate) mod instance;
 pub(crate) mod key_pair;
+pub(crate) mod limits;
+pub(crate) mod operation;
 pub(crate) mod place;
 pub(crate) mod task;
 
