@@ -18,7 +18,8 @@ die() { say "$*"; exit 1; }
 packages_of() {
     case $1 in
         build) echo gcc libc6-dev make pkg-config git ca-certificates ;;
-        guest) echo mmdebstrap extlinux syslinux-common fdisk e2fsprogs util-linux qemu-utils openssh-client ;;
+        guest) echo mmdebstrap extlinux syslinux-common systemd-boot-efi fdisk e2fsprogs xfsprogs dosfstools mtools util-linux \
+            mount zstd qemu-utils openssh-client ;;
         qemu) echo qemu-system-x86 qemu-utils ovmf ;;
         nbd) echo libnbd-bin nbdkit ;;
         bench) echo fio qemu-utils libnbd-bin ;;

@@ -186,6 +186,22 @@ mod tests {
         assert_eq!((found.bios, found.loader), (true, Some(BootLoader::Extlinux)));
     }
 
+    /// As syslinux's `gptmbr.bin` does it.
+    #[test]
+    fn a_record_for_gpt_needs_a_partition_with_the_attribute_and_code() {
+        const LEGACY_BOOT: u64 = 1 << 2;
+        let mut disk = Disk::new(16 << 20);
+        disk.boot_code(b"Missing OS\r\n");
+        disk.gpt(&[(*b"any other GUID..", 4096, 8191, LEGACY_BOOT)]);
+        assert!(!boot(&disk).bios, "there is no code in the partition");
+        disk.write(2 << 20, b"\xEB\x58\x90EXTLINUX");
+        disk.write((2 << 20) + 510, &[0x55, 0xAA]);
+        let found = boot(&disk);
+        assert_eq!((found.bios, found.loader), (true, Some(BootLoader::Extlinux)));
+        disk.gpt(&[(*b"any other GUID..", 4096, 8191, 0)]);
+        assert!(!boot(&disk).bios, "no partition has the attribute");
+    }
+
     #[test]
     fn grub_starts_by_itself_but_on_gpt_needs_its_partition() {
         let mut disk = Disk::new(16 << 20);

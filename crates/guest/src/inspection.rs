@@ -91,6 +91,23 @@ pub fn inspect(disk: &Arc<dyn BlockDevice>, budget: &Budget) -> Result<Inspectio
     })
 }
 
+/// The partition with the root of the system that [`inspect`] finds, without a look at the system itself.
+pub(crate) fn root_partition(disk: &Arc<dyn BlockDevice>, budget: &Budget) -> Result<Option<Partition>> {
+    let whole = Window::whole(disk.clone(), budget.clone());
+    let mut gaps = Gaps::default();
+    let mut table = table::read(&whole)?;
+    let identities = probe(&whole, &mut table, &mut gaps)?;
+    let volumes = Volumes { whole: &whole, table: &table, identities: &identities };
+    for partition in &table.partitions {
+        let part = Part::Partition { number: partition.number };
+        let is_root = gaps.guard(part, |gaps| Ok(volumes.open_root(partition, gaps)?.is_some()))?;
+        if is_root {
+            return Ok(Some(partition.clone()));
+        }
+    }
+    Ok(None)
+}
+
 /// Fills in what is on each partition.
 fn probe(whole: &Window, table: &mut Table, gaps: &mut Gaps) -> Result<Vec<Identity>> {
     let mut identities = Vec::new();
@@ -130,33 +147,33 @@ impl Volumes<'_> {
         Ok(tree)
     }
 
+    /// The file system on a partition, if it is the root of a system.
+    fn open_root(&self, partition: &Partition, gaps: &mut Gaps) -> Result<Option<Root>> {
+        let is_root = match partition.content {
+            Content::Ext2 | Content::Ext3 | Content::Ext4 | Content::Xfs => linux::is_root,
+            Content::Ntfs => windows::is_root,
+            _ => return Ok(None),
+        };
+        let root = Root::new(self.open(partition, gaps)?, self.whole.budget().clone());
+        Ok(is_root(&root)?.then_some(root))
+    }
+
     /// The system whose root is on a partition, if there is one.
     fn look(&self, partition: &Partition, boot: &mut Boot, gaps: &mut Gaps) -> Result<Option<Found>> {
-        let budget = self.whole.budget().clone();
-        match partition.content {
-            Content::Ext2 | Content::Ext3 | Content::Ext4 | Content::Xfs => {
-                let mut root = Root::new(self.open(partition, gaps)?, budget);
-                if !linux::is_root(&root)? {
-                    return Ok(None);
-                }
-                let mounts = fstab::parse(&root.text("/etc/fstab")?.unwrap_or_default());
-                self.mount(&mut root, partition.number, &mounts, gaps)?;
-                let linux = linux::read(&root, partition.number, mounts, gaps)?;
-                gaps.keep(Part::BootLoader, boot::complete_from_linux(&root, self.table, boot))?;
-                let secrets = secrets::of_linux(&root, gaps)?;
-                Ok(Some(Found { system: System::Linux(Box::new(linux)), secrets }))
-            }
-            Content::Ntfs => {
-                let root = Root::new(self.open(partition, gaps)?, budget);
-                if !windows::is_root(&root)? {
-                    return Ok(None);
-                }
-                let windows = windows::read(&root, partition.number, gaps)?;
-                let secrets = secrets::of_windows(&root, gaps)?;
-                Ok(Some(Found { system: System::Windows(Box::new(windows)), secrets }))
-            }
-            _ => Ok(None),
+        let Some(mut root) = self.open_root(partition, gaps)? else {
+            return Ok(None);
+        };
+        if partition.content == Content::Ntfs {
+            let windows = windows::read(&root, partition.number, gaps)?;
+            let secrets = secrets::of_windows(&root, gaps)?;
+            return Ok(Some(Found { system: System::Windows(Box::new(windows)), secrets }));
         }
+        let mounts = fstab::parse(&root.text("/etc/fstab")?.unwrap_or_default());
+        self.mount(&mut root, partition.number, &mounts, gaps)?;
+        let linux = linux::read(&root, partition.number, mounts, gaps)?;
+        gaps.keep(Part::BootLoader, boot::complete_from_linux(&root, self.table, boot))?;
+        let secrets = secrets::of_linux(&root, gaps)?;
+        Ok(Some(Found { system: System::Linux(Box::new(linux)), secrets }))
     }
 
     /// Mounts what the system mounts below its root, as far as it is on this disk and can be read.

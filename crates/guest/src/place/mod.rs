@@ -23,8 +23,8 @@ pub use network_file::{LINUX_PATH, NetworkFacts, WINDOWS_PATH, linux_text, windo
 use partition::Partition;
 
 use crate::budget::{Budget, Limits};
-use crate::table;
-use crate::window::Window;
+use crate::content::Content;
+use crate::inspection;
 
 /// Longest file that is put anywhere, in bytes.
 pub const CONTENT_BYTES_MAX: usize = 64 << 10;
@@ -35,7 +35,7 @@ pub const CHANGED_BYTES_MAX: usize = 16 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum PlaceError {
     /// There is nothing to put it into.
-    #[error("no partition holds an ext3, ext4 or NTFS file system of a system")]
+    #[error("no system was found on its disk")]
     NoSystem,
     /// The file system is sound, as far as can be told, but not one to write into offline.
     #[error("the file system {0}")]
@@ -69,30 +69,27 @@ enum Kind {
 
 /// Puts the network file into the system on `disk`, and returns what that changes.
 ///
-/// The system is in the first partition with an ext file system that has an `/etc`, or an NTFS one that has a
-/// `\Windows`.
+/// The system is the one that an inspection finds, whatever else on the disk has an `/etc`.
 ///
 /// # Errors
-/// [`PlaceError`], of several partitions' that of the one that was nearest to being a system's.
+/// [`PlaceError`].
 pub fn network_file(disk: Arc<dyn BlockDevice>, facts: &NetworkFacts) -> Result<Changes, PlaceError> {
-    let mut reason = PlaceError::NoSystem;
-    for (offset, len) in partition_ranges(&disk)? {
-        // Each has a layer of its own, so that a failure half-way changes nothing.
-        let layer = Arc::new(CowDevice::new(Arc::clone(&disk), CHANGED_BYTES_MAX));
-        let mut partition = Partition::new(layer.clone(), offset, len)?;
-        let placed = match kind(&partition)? {
-            Some(Kind::Ext) => ext::place(partition, LINUX_PATH, linux_text(facts).as_bytes()),
-            Some(Kind::Ntfs) => ntfs::require_directory(&mut partition, ntfs::SYSTEM_DIRECTORY)
-                .and_then(|()| ntfs::place(&mut partition, WINDOWS_PATH, windows_text(facts).as_bytes())),
-            None => continue,
-        };
-        match placed {
-            Ok(()) => return Ok(layer.changes()),
-            Err(PlaceError::NoDirectory(_)) => {}
-            Err(error) => reason = error,
+    let root = match inspection::root_partition(&disk, &Budget::new(Limits::default())) {
+        Ok(Some(root)) => root,
+        Err(crate::Error::Device(error)) => return Err(error.into()),
+        // What cannot be read leads to no system.
+        Ok(None) | Err(_) => return Err(PlaceError::NoSystem),
+    };
+    let layer = Arc::new(CowDevice::new(disk, CHANGED_BYTES_MAX));
+    let mut partition = Partition::new(layer.clone(), root.start_bytes, root.len_bytes)?;
+    match root.content {
+        Content::Ext2 | Content::Ext3 | Content::Ext4 => {
+            ext::place(partition, LINUX_PATH, linux_text(facts).as_bytes())?;
         }
+        Content::Ntfs => ntfs::place(&mut partition, WINDOWS_PATH, windows_text(facts).as_bytes())?,
+        other => return Err(PlaceError::Unsuitable(format!("is {other:?}, which is not written offline"))),
     }
-    Err(reason)
+    Ok(layer.changes())
 }
 
 /// Puts a file at the absolute `path` (`/` separates) into the file system on `len` bytes at `offset` of `device`:
@@ -113,19 +110,6 @@ pub fn file(
         Some(Kind::Ntfs) => ntfs::place(&mut partition, path, content),
         None => Err(PlaceError::NoSystem),
     }
-}
-
-/// Where file systems may be: the partitions, or the whole disk where there are none.
-fn partition_ranges(disk: &Arc<dyn BlockDevice>) -> Result<Vec<(u64, u64)>, PlaceError> {
-    let whole = Window::whole(Arc::clone(disk), Budget::new(Limits::default()));
-    let found = match table::read(&whole) {
-        Ok(table) => table.partitions,
-        Err(crate::Error::Device(error)) => return Err(error.into()),
-        // A table that makes no sense leads to no system.
-        Err(_) => return Err(PlaceError::NoSystem),
-    };
-    let ranges: Vec<_> = found.iter().map(|found| (found.start_bytes, found.len_bytes)).collect();
-    Ok(if ranges.is_empty() { vec![(0, disk.size_bytes())] } else { ranges })
 }
 
 fn kind(partition: &Partition) -> Result<Option<Kind>, PlaceError> {

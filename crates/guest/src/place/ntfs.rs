@@ -9,9 +9,6 @@ use fs_ntfs::{fsck, read, write};
 use super::partition::Partition;
 use super::{PlaceError, check_length, split};
 
-/// What a system's volume has and another has not.
-pub(super) const SYSTEM_DIRECTORY: &str = "/Windows";
-
 /// Puts a file into the volume on `partition`; see [`super::file`].
 pub(super) fn place(partition: &mut Partition, path: &str, content: &[u8]) -> Result<(), PlaceError> {
     check_length(content)?;
@@ -43,7 +40,7 @@ pub(super) fn place(partition: &mut Partition, path: &str, content: &[u8]) -> Re
 }
 
 /// Checks that there is a directory at `path`.
-pub(super) fn require_directory(partition: &mut Partition, path: &str) -> Result<(), PlaceError> {
+fn require_directory(partition: &mut Partition, path: &str) -> Result<(), PlaceError> {
     let missing = || PlaceError::NoDirectory(path.to_owned());
     let record = lookup(partition, path)?.ok_or_else(missing)?;
     if read::read_stat(partition, record).map_err(failed)?.is_dir { Ok(()) } else { Err(missing()) }

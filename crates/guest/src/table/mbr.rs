@@ -60,6 +60,8 @@ pub(crate) fn is_plausible(entries: &[Option<Entry>; ENTRIES], disk_bytes: u64) 
 
 /// The program in the first sector, told by its signature.
 pub(crate) fn boot_code(sector: &[u8; SECTOR_BYTES as usize]) -> BootCode {
+    // The last is syslinux's for GPT, which starts the partition with the legacy-boot attribute.
+    const STARTERS: [&[u8]; 3] = [b"Missing operating system", b"Operating system load error", b"Missing OS"];
     let code = &sector[..CODE_BYTES];
     if !is_signed(sector) || code.iter().all(|byte| *byte == 0) {
         BootCode::Absent
@@ -67,7 +69,7 @@ pub(crate) fn boot_code(sector: &[u8; SECTOR_BYTES as usize]) -> BootCode {
         BootCode::Grub
     } else if &code[6..10] == b"LILO" {
         BootCode::Lilo
-    } else if contains(code, b"Missing operating system") || contains(code, b"Operating system load error") {
+    } else if STARTERS.iter().any(|text| contains(code, text)) {
         BootCode::StartsActivePartition
     } else {
         BootCode::Unknown

@@ -146,7 +146,10 @@ fn lying_child() {
 fn the_file_is_placed_by_a_child() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let (root, image) = (directory.path().join("root"), directory.path().join("disk.raw"));
-    std::fs::create_dir_all(root.join("etc")).expect("a directory");
+    for directory in ["etc", "usr/bin"] {
+        std::fs::create_dir_all(root.join(directory)).expect("a directory");
+    }
+    std::fs::write(root.join("etc/os-release"), "ID=debian\n").expect("a file");
     let [root, image] = [root, image].map(|path| path.to_str().expect("UTF-8").to_owned());
     let sbin = |name: &str| format!("/usr/sbin/{name}");
     tool(&sbin("mke2fs"), ["-q", "-F", "-t", "ext4", "-d", &root, &image, "32M"]);

@@ -4,7 +4,7 @@ use kiln_guest::{Content, GapReason, Scheme, System};
 use kiln_model::BootMode;
 
 use super::preset::Accepts;
-use super::{Check, Subject};
+use super::{Check, Subject, words};
 
 const FORMATS: [&str; 4] = ["raw", "vhd", "qcow2", "vmdk"];
 const GIB: f64 = (1u64 << 30) as f64;
@@ -40,7 +40,7 @@ pub(super) fn virtual_size(subject: &Subject<'_>) -> Check {
 pub(super) fn inspection_complete(subject: &Subject<'_>) -> Check {
     let gaps = &subject.inspection.gaps;
     let serious = gaps.iter().filter(|gap| gap.reason != GapReason::Unsupported);
-    let sentences: Vec<_> = serious.map(|gap| format!("{:?}: {}", gap.part, gap.detail)).collect();
+    let sentences: Vec<_> = serious.map(|gap| format!("{}: {}", words::part(gap.part), gap.detail)).collect();
     if sentences.is_empty() {
         return Check::met("Everything on the disk that matters was looked at.");
     }
@@ -75,7 +75,7 @@ pub(super) fn partition_table_intact(subject: &Subject<'_>) -> Check {
     if defects.is_empty() {
         return Check::met("The partition table is sound.");
     }
-    let names: Vec<_> = defects.iter().take(GAPS_SHOWN).map(|defect| format!("{defect:?}")).collect();
+    let names: Vec<_> = defects.iter().take(GAPS_SHOWN).map(words::defect).collect();
     Check::not_met(
         format!("The partition table is not sound: {}.", names.join(", ")),
         "Repair it (sfdisk --verify shows what is wrong, sgdisk -e moves a GPT's backup to the disk's end).",
@@ -84,8 +84,7 @@ pub(super) fn partition_table_intact(subject: &Subject<'_>) -> Check {
 
 pub(super) fn bootable(subject: &Subject<'_>) -> Check {
     let boot = &subject.inspection.boot;
-    let loader =
-        boot.loader.map_or_else(|| "an unknown boot loader".to_owned(), |loader| format!("{loader:?}"));
+    let loader = boot.loader.map_or_else(|| "an unknown boot loader", words::boot_loader);
     match subject.claim.boot_mode {
         BootMode::Bios if boot.bios => Check::met(format!("The disk starts by BIOS, with {loader}.")),
         BootMode::Uefi if boot.uefi => Check::met(format!("The disk starts by UEFI, with {loader}.")),
@@ -116,16 +115,16 @@ pub(super) fn root_file_system(accepts: &Accepts, subject: &Subject<'_>) -> Chec
     match (&inspection.system, root) {
         (System::Windows(_), Some(Content::Ntfs)) => Check::met("The root is on NTFS."),
         (System::Linux(_), Some(content)) if accepts.linux_roots.contains(&content) => {
-            Check::met(format!("The root is on {content:?}."))
+            Check::met(format!("The root is on {}.", words::content(content)))
         }
-        (_, Some(content)) => Check::not_met(format!("The root is on {content:?}."), FIX),
+        (_, Some(content)) => Check::not_met(format!("The root is on {}.", words::content(content)), FIX),
         (_, None) => {
             let contents = inspection.table.partitions.iter().map(|partition| partition.content);
             let known: Vec<_> = contents.filter(|content| *content != Content::Unknown).collect();
             if known.contains(&Content::Btrfs) && accepts.linux_roots.contains(&Content::Btrfs) {
                 return Check::met("The root is on Btrfs.");
             }
-            let names: Vec<_> = known.iter().map(|content| format!("{content:?}")).collect();
+            let names: Vec<_> = known.iter().map(|content| words::content(*content)).collect();
             let found = match names.is_empty() {
                 true => "There is no file system on the disk.".to_owned(),
                 false => format!("No root file system was found; the partitions hold {}.", names.join(", ")),

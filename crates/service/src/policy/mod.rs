@@ -18,6 +18,7 @@ mod system;
 mod systems;
 #[cfg(test)]
 mod tests;
+mod words;
 
 use kiln_guest::Inspection;
 use kiln_model::ImportClaim;

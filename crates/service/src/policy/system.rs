@@ -5,7 +5,7 @@ use kiln_model::{Architecture, LicenseType};
 
 use super::preset::Accepts;
 use super::systems::{Kind, Supported, by_os_type, fold, version_agrees};
-use super::{Check, Subject};
+use super::{Check, Subject, words};
 
 const NO_SYSTEM: &str = "No operating system was found that can be looked into.";
 const NO_SYSTEM_FIX: &str = "Import a system disk whose root is on an unencrypted partition, outside LVM.";
@@ -129,7 +129,8 @@ pub(super) fn architecture(accepts: &Accepts, subject: &Subject<'_>) -> Check {
         Compiled::Arm64 => Some(Architecture::Arm64),
         _ => None,
     };
-    let sentence = format!("Architecture is {said:?}; the system is compiled for {found:?}.");
+    let (asked, compiled) = (words::architecture(said), words::compiled(found));
+    let sentence = format!("Architecture is {asked}; the system is compiled for {compiled}.");
     let allowed = supported(accepts, system).map(|one| one.architectures);
     match own {
         Some(own) if allowed.is_some_and(|allowed| !allowed.contains(&own)) => {
@@ -186,8 +187,10 @@ fn linux_block(linux: &Linux) -> Check {
     };
     let drivers = [kernel.virtio_blk, kernel.virtio_pci];
     let found = format!(
-        "The kernel {} has virtio_blk {:?}, virtio_pci {:?}.",
-        kernel.version, kernel.virtio_blk, kernel.virtio_pci
+        "The kernel {} has virtio_blk {}, virtio_pci {}.",
+        kernel.version,
+        words::driver(kernel.virtio_blk),
+        words::driver(kernel.virtio_pci)
     );
     let is_unread = |driver| matches!(driver, kiln_guest::Driver::Module { in_initramfs: None });
     if drivers.iter().all(|driver| driver.is_there_at_boot()) {
@@ -207,7 +210,11 @@ pub(super) fn virtio_net(subject: &Subject<'_>) -> Check {
         System::Linux(linux) => match first_kernel(linux) {
             None => Check::unknown("There is no kernel in /boot to look at.", FIX),
             Some(kernel) => {
-                let found = format!("The kernel {} has virtio_net {:?}.", kernel.version, kernel.virtio_net);
+                let found = format!(
+                    "The kernel {} has virtio_net {}.",
+                    kernel.version,
+                    words::driver(kernel.virtio_net)
+                );
                 let is_met = kernel.virtio_net.is_present() && kernel.virtio_pci.is_present();
                 if is_met { Check::met(found) } else { Check::not_met(found, FIX) }
             }
@@ -218,7 +225,7 @@ pub(super) fn virtio_net(subject: &Subject<'_>) -> Check {
 fn windows_driver(name: &str, is_met: bool, windows: &Windows) -> Check {
     let driver = if name == "viostor" { windows.viostor } else { windows.netkvm };
     let file = if driver.has_file { "is there" } else { "is missing" };
-    let start = driver.start.map_or_else(|| "no service".to_owned(), |start| format!("start {start:?}"));
+    let start = words::start(driver);
     let found = format!("The driver {name}.sys {file}, with {start}.");
     if is_met {
         Check::met(found)
@@ -262,7 +269,8 @@ pub(super) fn license(subject: &Subject<'_>) -> Check {
     let said = subject.claim.license;
     if !is_red_hat {
         return Check::met(format!(
-            "LicenseType is {said:?}; the system asks for no licence of the importer's."
+            "LicenseType is {}; the system asks for no licence of the importer's.",
+            words::license(said)
         ));
     }
     match said {

@@ -1,16 +1,17 @@
 //! Whole disks: which partition is the system's.
 
 use std::path::Path;
-use std::sync::Arc;
 
-use kiln_block::{BlockDevice, FileDevice};
 use kiln_guest::place::{self, Changes, NetworkFacts, PlaceError};
 use kiln_testkit::qemu_img::run;
 
-use super::{blank, patched, sbin, utf8};
+use super::{patched, sbin, utf8};
+use crate::disks::Disk;
+use crate::files::{Tree, debian};
 
 const MIB: u64 = 1 << 20;
-const PARTITION: u64 = 16 * MIB;
+/// Where the two partitions begin, in MiB.
+const STARTS: [u64; 2] = [1, 33];
 
 fn facts() -> NetworkFacts {
     NetworkFacts {
@@ -23,63 +24,99 @@ fn facts() -> NetworkFacts {
     }
 }
 
-/// A disk with an MBR of two partitions; of each whether `/etc` is in it.
-fn disk(directory: &Path, first_has_etc: bool, second_has_etc: bool) -> std::path::PathBuf {
-    let image = directory.join("disk.raw");
-    blank(&image, MIB + 2 * PARTITION);
-    let table = "label: dos\nstart=1MiB, size=16MiB, type=83\nstart=17MiB, size=16MiB, type=83\n";
-    std::fs::write(directory.join("table"), table).expect("a file");
-    let script = format!("{} -q $0 < $1", sbin("sfdisk"));
-    run("sh", ["-c", &script, utf8(&image), utf8(&directory.join("table"))]);
-    for (n, has_etc) in [first_has_etc, second_has_etc].into_iter().enumerate() {
-        let root = directory.join(format!("root{n}"));
-        std::fs::create_dir_all(root.join(if has_etc { "etc" } else { "grub" })).expect("a directory");
-        let offset = format!("offset={}", MIB + n as u64 * PARTITION);
-        run(
-            &sbin("mke2fs"),
-            ["-q", "-F", "-t", "ext4", "-E", &offset, "-d", utf8(&root), utf8(&image), "16M"],
-        );
+/// A disk with an MBR and an ext4 file system of 32 MiB for each of two trees.
+fn disk(trees: [&Tree; 2]) -> Disk {
+    let disk = Disk::new(65);
+    disk.partition("label: dos\nstart=1MiB, size=32MiB, type=83\nstart=33MiB, size=32MiB, type=83\n");
+    for (start, tree) in STARTS.into_iter().zip(trees) {
+        disk.file_system("ext4", start, 32, tree);
     }
-    image
+    disk
 }
 
-fn network_file(image: &Path) -> Result<Changes, PlaceError> {
-    let file = std::fs::File::open(image).expect("the image exists");
-    let disk: Arc<dyn BlockDevice> = Arc::new(FileDevice::new(file).expect("a file"));
-    place::network_file(disk, &facts())
+/// What is no system, even with an `/etc`: the backup of one's configuration.
+fn backup() -> Tree {
+    let tree = Tree::new();
+    tree.write("/etc/passwd", "root:x:0:0:root:/root:/bin/bash\n").write("/etc/fstab", "");
+    tree
+}
+
+fn separate_boot() -> Tree {
+    let tree = Tree::new();
+    tree.write("/grub/grub.cfg", "");
+    tree
+}
+
+fn network_file(disk: &Disk) -> Result<Changes, PlaceError> {
+    place::network_file(disk.device(), &facts())
 }
 
 /// What the tools say of a partition of a disk.
-fn seen(image: &Path, partition: u64) -> String {
-    let of_disk = format!("{}?offset={}", utf8(image), MIB + partition * PARTITION);
+fn seen(image: &Path, start_mib: u64) -> String {
+    let of_disk = format!("{}?offset={}", utf8(image), start_mib * MIB);
     run(&sbin("e2fsck"), ["-fn", &of_disk]);
     run(&sbin("debugfs"), ["-R", &format!("cat {}", place::LINUX_PATH), &of_disk])
 }
 
 #[test]
-fn the_partition_with_an_etc_is_the_systems() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let image = disk(directory.path(), false, true);
-    let changes = network_file(&image).expect("placed");
-    assert!(changes.iter().all(|(offset, _)| *offset >= MIB + PARTITION), "only its own partition changes");
-    assert_eq!(seen(&patched(&image, &changes), 1), place::linux_text(&facts()));
+fn the_file_is_put_into_the_root_that_an_inspection_finds() {
+    for (trees, number) in [
+        ([separate_boot(), debian()], 2),
+        ([backup(), debian()], 2),
+        ([debian(), backup()], 1),
+        ([debian(), debian()], 1),
+    ] {
+        let disk = disk([&trees[0], &trees[1]]);
+        assert_eq!(disk.inspect().root_partition().expect("a root").number, number);
+        let changes = network_file(&disk).expect("placed");
+        let start = STARTS[number as usize - 1];
+        let own = start * MIB..(start + 32) * MIB;
+        assert!(changes.iter().all(|(offset, _)| own.contains(offset)), "only its own partition changes");
+        assert_eq!(seen(&patched(&disk.path(), &changes), start), place::linux_text(&facts()));
+    }
+}
+
+#[test]
+fn the_file_is_put_into_windows() {
+    let disk = crate::windows::system_disk();
+    let changes = network_file(&disk).expect("placed");
+    let written = patched(&disk.path(), &changes);
+    let volume = written.with_extension("volume");
+    run(
+        "dd",
+        [
+            &format!("if={}", utf8(&written)),
+            &format!("of={}", utf8(&volume)),
+            "bs=1M",
+            "skip=1",
+            "status=none",
+        ],
+    );
+    run("ntfsfix", ["-n", utf8(&volume)]);
+    assert_eq!(run("ntfscat", [utf8(&volume), place::WINDOWS_PATH]), place::windows_text(&facts()));
 }
 
 #[test]
 fn a_disk_without_a_system_is_refused() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let image = disk(directory.path(), false, false);
-    assert!(matches!(network_file(&image), Err(PlaceError::NoSystem)));
-    blank(&image, MIB);
-    assert!(matches!(network_file(&image), Err(PlaceError::NoSystem)));
+    for disk in [disk([&separate_boot(), &backup()]), Disk::new(1)] {
+        assert!(matches!(network_file(&disk), Err(PlaceError::NoSystem)));
+    }
+}
+
+#[test]
+fn a_root_that_is_not_written_is_the_reason() {
+    let disk = Disk::new(433);
+    disk.partition("label: dos\nstart=1MiB, size=32MiB, type=83\nstart=33MiB, size=399MiB, type=83\n");
+    disk.file_system("ext4", 1, 32, &backup()).file_system("xfs", 33, 399, &debian());
+    let error = network_file(&disk).expect_err("it is to be refused");
+    assert_eq!(error.to_string(), "the file system is Xfs, which is not written offline");
 }
 
 #[test]
 fn the_reason_is_the_systems_own() {
-    let directory = tempfile::tempdir().expect("temporary directory");
-    let image = disk(directory.path(), true, false);
-    let of_disk = format!("{}?offset={MIB}", utf8(&image));
+    let disk = disk([&backup(), &debian()]);
+    let of_disk = format!("{}?offset={}", utf8(&disk.path()), STARTS[1] * MIB);
     run(&sbin("debugfs"), ["-w", "-R", "feature needs_recovery", &of_disk]);
-    let error = network_file(&image).expect_err("it is to be refused");
+    let error = network_file(&disk).expect_err("it is to be refused");
     assert!(error.to_string().contains("journal"), "{error}");
 }
