@@ -56,13 +56,17 @@ pub(crate) fn read(disk: &Window, table: &Table, gaps: &mut Gaps) -> Result<Boot
     if let Some(partition) = efi {
         boot.efi_system_partition = Some(partition.number);
         let volume = disk.part(partition.start_bytes, partition.len_bytes);
-        boot.efi_programs = gaps.guard(Part::EfiSystemPartition, |_| {
+        let (programs, has_systemd_boot) = gaps.guard(Part::EfiSystemPartition, |_| {
             let tree = tree::open(partition.content, &volume)?;
-            efi_programs(&Root::new(tree, disk.budget().clone()))
+            let root = Root::new(tree, disk.budget().clone());
+            Ok((efi_programs(&root)?, root.exists("/loader/loader.conf")?))
         })?;
+        boot.efi_programs = programs;
         let names = boot.efi_programs.iter().map(|path| path.to_ascii_lowercase());
         boot.uefi = names.clone().any(|path| EFI_DEFAULTS.iter().any(|name| path.ends_with(name)));
-        boot.loader = boot.loader.or_else(|| efi_loader(names));
+        // Under the name that every firmware looks for it is known by its configuration only.
+        let by_configuration = has_systemd_boot.then_some(BootLoader::SystemdBoot);
+        boot.loader = boot.loader.or_else(|| efi_loader(names)).or(by_configuration);
     }
     Ok(boot)
 }
