@@ -17,6 +17,7 @@ mod client_tokens;
 mod column;
 mod error;
 mod garbage;
+mod image_fees;
 mod image_list;
 mod image_operations;
 mod image_reports;
@@ -30,6 +31,7 @@ mod operation_log;
 mod packs;
 mod shares;
 mod store_state;
+mod tags;
 mod tasks;
 mod words;
 
@@ -37,11 +39,12 @@ pub use catalog::{Catalog, Tx};
 pub use client_tokens::ClientTokenUse;
 pub use error::{Error, Result, Unique};
 pub use garbage::{StoreKey, StoreObject, StoreTotals};
-pub use image_list::{ImageQuery, ImageView};
+pub use image_list::{ImageQuery, ImageView, ListedImage};
 pub use instance_list::InstanceQuery;
 pub use manifests::{ManifestRow, PublishedManifest};
 pub use operation_log::{OperationEntry, OperationQuery};
 pub use store_state::{StoreEvent, StoreState};
+pub use tags::TagCondition;
 pub use tasks::TaskQuery;
 
 /// How many rows a list gives when nothing else is asked for.

@@ -11,23 +11,33 @@ mod collection;
 mod command;
 mod config;
 mod exports;
+mod guest_settings;
 mod jobs;
 mod judgement;
+mod key_pair_command;
 mod ledger;
 mod machines;
 mod maintenance;
 mod offline_file;
 pub mod policy;
+mod price_command;
 mod refusal;
 mod region_store;
 mod service;
+mod tagging;
 
 pub use collection::{CollectionReport, collect_garbage};
 pub use command::*;
 pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
+pub use guest_settings::{
+    GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs, ResetInstancesPassword,
+};
 pub use judgement::{Judgement, JudgementError, judge};
+pub use key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
 pub use kiln_catalog::ImageView;
 pub use maintenance::{StoreCheck, check_store};
 pub use offline_file::place_file_for_service;
+pub use price_command::{InquirePriceResetInstance, InquirePriceRunInstances, PriceCommand, Quote};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};
+pub use tagging::{DescribeResourceTags, ModifyResourceTags, TagCommand, TagFailure, TagTarget};

@@ -6,15 +6,19 @@ mod delete_images;
 mod describe_images;
 mod describe_instances;
 mod exports;
+mod guest_settings;
 mod image_report;
 mod import_image;
+mod instance_types;
 mod key_pairs;
 mod keys;
 mod modify_image;
 mod power_instances;
+mod prices;
 mod run_instances;
 mod share_image;
 mod sync_images;
+mod tags;
 mod tasks;
 
 use std::sync::Arc;
@@ -40,6 +44,7 @@ pub(crate) async fn perform(
         Command::CreateImage(request) => create_image::perform(service, caller, request).await,
         Command::SyncImages(request) => sync_images::perform(service, caller, request).await,
         Command::DescribeImages(request) => describe_images::perform(service, caller, request).await,
+        Command::DescribeImageFromFamily(family) => describe_images::newest(service, caller, &family).await,
         Command::DescribeImageQuota => describe_images::quota(service, caller).await,
         Command::ModifyImageAttribute(request) => modify_image::perform(service, caller, request).await,
         Command::ModifyImageSharePermission(request) => share_image::perform(service, caller, request).await,
@@ -66,11 +71,10 @@ pub(crate) async fn perform(
         Command::TerminateInstances { instances, dry_run } => {
             power_instances::terminate(service, caller, &instances, dry_run).await
         }
-        Command::ImportKeyPair { name, public_key } => {
-            key_pairs::import(service, caller, name, public_key).await
-        }
-        Command::DescribeKeyPairs { key_pairs } => key_pairs::describe(service, caller, &key_pairs).await,
-        Command::DeleteKeyPairs { key_pairs } => key_pairs::delete(service, caller, &key_pairs).await,
+        Command::KeyPair(command) => key_pairs::perform(service, caller, command).await,
+        Command::Guest(command) => guest_settings::perform(service, caller, command).await,
+        Command::Price(command) => prices::perform(service, caller, command).await,
+        Command::Tag(command) => tags::perform(service, caller, command).await,
         Command::CreateAccount { nickname, may_import } => {
             accounts::create(service, caller, nickname, may_import).await
         }
@@ -130,8 +134,10 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::StopInstances { instances, .. } => ("StopInstances", list(instances)),
         Command::RebootInstances { instances, .. } => ("RebootInstances", list(instances)),
         Command::TerminateInstances { instances, .. } => ("TerminateInstances", list(instances)),
-        Command::ImportKeyPair { name, .. } => ("ImportKeyPair", name.clone()),
-        Command::DeleteKeyPairs { key_pairs } => ("DeleteKeyPairs", list(key_pairs)),
+        Command::KeyPair(command) => command.name_and_subject(),
+        Command::Guest(command) => command.name_and_subject(),
+        Command::Price(command) => command.name_and_subject(),
+        Command::Tag(command) => command.name_and_subject(),
         Command::CreateAccount { nickname, .. } => ("CreateAccount", nickname.clone()),
         Command::ModifyImportPermission { account, .. } => ("ModifyImportPermission", account.to_string()),
         Command::ModifyAccountLimits { account, .. } => ("ModifyAccountLimits", account.to_string()),
@@ -146,12 +152,12 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         | Command::DescribeZones
         | Command::GetCallerIdentity
         | Command::DescribeImages(_)
+        | Command::DescribeImageFromFamily(_)
         | Command::DescribeImageQuota
         | Command::DescribeImageSharePermission { .. }
         | Command::DescribeImportImageOs
         | Command::DescribeImageReport { .. }
         | Command::DescribeInstances(_)
-        | Command::DescribeKeyPairs { .. }
         | Command::DescribeAccounts
         | Command::DescribeApiKeys { .. }
         | Command::DescribeTasks(_)
