@@ -24,7 +24,7 @@ def front(server, tmp_path_factory):
     host, port = server.endpoint.removeprefix("http://").split(":")
     front = TlsFront(tmp_path_factory.mktemp("front"), HOSTS.values(), (host, int(port)))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("https_proxy", front.url)
+        patch.setenv("https_proxy", f"http://{front.address}")
         patch.setenv("SSL_CERT_FILE", str(front.certificate))
         yield front
     front.close()

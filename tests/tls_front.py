@@ -1,5 +1,5 @@
-"""A front that lets clients which insist on HTTPS and on their own host reach a server on loopback: an HTTP proxy that
-takes every tunnel to itself, ends TLS with a certificate for the host that is asked for, and passes the bytes on.
+"""A front that lets clients which insist on HTTPS, or even on their own host, reach a server on loopback: it ends TLS
+and passes the bytes on. As an HTTP proxy, it takes every tunnel to itself.
 """
 
 import contextlib
@@ -10,6 +10,8 @@ import subprocess
 import threading
 
 CHUNK = 64 << 10
+# What a connection begins with that speaks TLS.
+TLS_HANDSHAKE = b"\x16"
 
 
 class TlsFront:
@@ -18,7 +20,7 @@ class TlsFront:
     def __init__(self, directory, hosts, address):
         self.certificate = directory / "front.pem"
         key = directory / "front.key"
-        names = ",".join(f"DNS:{host}" for host in hosts)
+        names = ",".join(["IP:127.0.0.1", *(f"DNS:{host}" for host in hosts)])
         command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
         command += ["-days", "2", "-subj", "/CN=front", "-addext", f"subjectAltName={names}"]
         subprocess.run([*command, "-keyout", key, "-out", self.certificate], check=True, capture_output=True)
@@ -27,14 +29,8 @@ class TlsFront:
 
         class Tunnel(socketserver.BaseRequestHandler):
             def handle(self):
-                request = b""
-                while not request.endswith(b"\r\n\r\n"):
-                    part = self.request.recv(1)
-                    if not part:
-                        return
-                    request += part
-                assert request.startswith(b"CONNECT "), request
-                self.request.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                if self.request.recv(1, socket.MSG_PEEK) != TLS_HANDSHAKE and not accept_tunnel(self.request):
+                    return
                 with contextlib.suppress(OSError):
                     with context.wrap_socket(self.request, server_side=True) as client:
                         with socket.create_connection(address) as server:
@@ -42,12 +38,25 @@ class TlsFront:
 
         self.server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Tunnel)
         self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}"
+        self.address = f"127.0.0.1:{self.server.server_address[1]}"
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
         self.server.shutdown()
         self.server.server_close()
+
+
+def accept_tunnel(connection):
+    """Answers a client that takes this for a proxy; whether it did."""
+    request = b""
+    while not request.endswith(b"\r\n\r\n"):
+        part = connection.recv(1)
+        if not part:
+            return False
+        request += part
+    assert request.startswith(b"CONNECT "), request
+    connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+    return True
 
 
 def relay(client, server):

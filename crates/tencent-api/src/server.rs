@@ -25,7 +25,7 @@ use crate::http_request::{HttpRequest, has_large_body};
 use crate::parameter;
 use crate::rate_limit::RateLimit;
 use crate::replay::ReplayMemory;
-use crate::signed_request::{Scheme, SignedRequest};
+use crate::signed_request::SignedRequest;
 use crate::v2;
 
 /// How many requests are worked on at once; more wait. With the limits on bodies, this bounds the memory of requests.
@@ -162,8 +162,8 @@ impl Shared {
 
     async fn serve_present(&self, admitted: Admitted<'_>) -> Result<Object, Error> {
         let (http, signed) = (&admitted.http, &admitted.signed);
-        let service_is_signed = matches!(signed.scheme, Scheme::Tc3 { .. });
         let service_name = signed.service(&http.host);
+        let service_is_signed = signed.names_a_service();
         let version =
             signed.version.as_deref().ok_or_else(|| Error::MissingParameter("Version".to_owned()))?;
         let action = actions::find(service_name, service_is_signed, version, &signed.action)?;

@@ -158,6 +158,17 @@ impl SignedRequest {
         })
     }
 
+    /// Whether the signature says which service is addressed. The SDK for Node.js takes the service from the endpoint,
+    /// of which an address tells none.
+    pub(crate) fn names_a_service(&self) -> bool {
+        match &self.scheme {
+            Scheme::Tc3 { service, .. } => {
+                service != "localhost" && !service.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            Scheme::Parameters { .. } => false,
+        }
+    }
+
     /// The service that is addressed: that of the credential scope, or else the host's first label.
     pub(crate) fn service<'a>(&'a self, host: &'a str) -> &'a str {
         match &self.scheme {
