@@ -136,17 +136,16 @@ class Account:
 class Server:
     """A server and the accounts made on it."""
 
-    def __init__(self, binary: Path, data_dir: Path):
+    def __init__(self, binary: Path, data_dir: Path, configuration: str = ""):
         self.binary, self.data_dir = binary, data_dir
         data_dir.mkdir(parents=True)
         self.config = data_dir / "bench.toml"
-        self.config.write_text(CONFIGURATION)
-        self.process = None
+        self.config.write_text(CONFIGURATION + configuration)
+        self.process, self.endpoint = None, f"127.0.0.1:{free_port()}"
         self.start()
 
     def start(self):
         """Starts it, and takes up the operator's account."""
-        self.endpoint = f"127.0.0.1:{free_port()}"
         log = (self.data_dir / "server.log").open("ab")
         command = [self.binary, "serve", "--config", self.config, "--data-dir", self.data_dir]
         command += ["--listen", self.endpoint]
@@ -190,14 +189,18 @@ class Server:
                 return int(line.split()[1]) * 1024
         raise RuntimeError("the kernel does not tell the process's peak memory")
 
-    def stop(self):
-        """Stops it and removes everything that it kept."""
+    def pause(self):
+        """Stops it; `start` goes on."""
         self.process.terminate()
         try:
             self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+
+    def stop(self):
+        """Stops it and removes everything that it kept."""
+        self.pause()
         shutil.rmtree(self.data_dir, ignore_errors=True)
 
 

@@ -84,7 +84,10 @@ def goals(row: Row) -> str:
 
 
 def seconds(series) -> str:
-    return f"{series.median:.2f} s ±{series.spread:.0%}" if series else ""
+    if not series:
+        return ""
+    short = series.median < 0.1
+    return f"{series.median * 1000:.1f} ms" if short else f"{series.median:.2f} s ±{series.spread:.0%}"
 
 
 def mib(count: int) -> str:

@@ -4,9 +4,11 @@ A function takes the session and yields rows. It prepares what it needs outside 
 takes much space. A goal is a ratio (Kiln's time over the peer's), seconds, or bytes.
 """
 
+import json
 import shutil
 from dataclasses import dataclass
 
+import catalogue
 import disks
 import peers
 from kiln import OTHER_REGIONS
@@ -16,6 +18,9 @@ MIB, GIB = 1 << 20, 1 << 30
 CHANGE_BYTES = 100 * MIB
 ROOT_DISKS = 100
 MEMORY_GOAL_BYTES = 256 * MIB
+REQUESTS = 5000
+CONNECTIONS = 16
+CATALOGUES = (10_000, 100_000)
 
 
 @dataclass
@@ -200,6 +205,41 @@ def memory(session):
     yield Row(name, found_bytes=peak, bytes_goal=MEMORY_GOAL_BYTES, note=note, peer_name="(VmHWM of the server)")
 
 
+def requests(session):
+    """Signed DescribeImages, as many as are to be answered in a second, with few and with many images in the catalogue."""
+    program = session.example("describe_load", "kiln")
+    server = session.new_server("requests", "[api]\nrequests_per_second = 1000000\n")
+    account = server.account("asker")
+    image = account.import_image(f"{session.web}/{session.small_base.name}", "one")
+    found = {}
+    for count in CATALOGUES:
+        server.pause()
+        catalogue.fill(server.data_dir, image, count)
+        server.start()
+        found[count] = ask(session, program, server, account.credential)
+    for count, (whole, most) in found.items():
+        note = f"{REQUESTS / whole.median:.0f} a second over {CONNECTIONS} connections; asker and server share the cores"
+        name = f"{REQUESTS} DescribeImages, {count} images"
+        first = found[CATALOGUES[0]][0] if count != CATALOGUES[0] else None
+        goal = {"ratio_goal": 1.1, "peer_name": f"the same with {CATALOGUES[0]} images"} if first else {}
+        yield Row(name, whole, first, seconds_goal=REQUESTS / 5000, note=note, **goal)
+        yield Row("    99 of 100 of them", most, seconds_goal=0.02)
+
+
+def ask(session, program, server, key) -> tuple[Series, Series]:
+    """How long all answers took together, and below what 99 of 100 stayed."""
+    whole, most = Series(), Series()
+    arguments = [server.endpoint, key.secretId, key.secretKey, str(REQUESTS), str(CONNECTIONS)]
+    # The first one warms the server's caches.
+    for number in range(session.repeats + 1):
+        cpu = process_cpu(server.process.pid)
+        answered = json.loads(peers.run(program, *arguments))
+        if number > 0:
+            whole.add(answered["seconds"], process_cpu(server.process.pid) - cpu)
+            most.add(answered["most_below"], 0)
+    return whole, most
+
+
 def served(server, work) -> Way:
     """Work that a server does; `work` gets the run's number."""
     return Way(lambda number: lambda: work(number), lambda: process_cpu(server.process.pid))
@@ -227,4 +267,5 @@ ROWS = {
     "formats": formats,
     "copy": copies,
     "memory": memory,
+    "requests": requests,
 }

@@ -105,8 +105,8 @@ class Session:
     def server(self) -> kiln.Server:
         return self.once("server", lambda: self.new_server("kiln"))
 
-    def new_server(self, name: str) -> kiln.Server:
-        server = kiln.Server(self.binary, self.work / name)
+    def new_server(self, name: str, configuration: str = "") -> kiln.Server:
+        server = kiln.Server(self.binary, self.work / name, configuration)
         self.resources.callback(server.stop)
         return server
 

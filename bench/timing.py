@@ -39,9 +39,13 @@ class Series:
         """Times one run of `work` by the wall's clock and by the clock `cpu`; its result is returned."""
         start, cpu_start = time.perf_counter(), cpu()
         result = work()
-        self.seconds.append(time.perf_counter() - start)
-        self.cpu_seconds.append(cpu() - cpu_start)
+        self.add(time.perf_counter() - start, cpu() - cpu_start)
         return result
+
+    def add(self, seconds: float, cpu_seconds: float):
+        """Adds a run that was timed elsewhere."""
+        self.seconds.append(seconds)
+        self.cpu_seconds.append(cpu_seconds)
 
     def as_json(self) -> dict:
         bounds = {"median": self.median, "min": min(self.seconds), "max": max(self.seconds)}

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Installs the Debian packages and the Python environment that a make target needs.
+# Installs the Debian packages, the Python environment and the Node.js packages that a make target needs.
 #
-#   scripts/install-tools.sh GROUP...      groups: build guest qemu nbd bench test python
+#   scripts/install-tools.sh GROUP...      groups: build guest qemu nbd bench test python node
 #
 # Quick and silent when everything is there. Installs as root or through sudo, never asks a question, and
 # touches the package lists only when something is missing. The Rust toolchain is not installed here.
@@ -11,6 +11,8 @@ cd "$(dirname "$0")/.."
 readonly LOCK_WAIT_SECONDS=300 # a fresh machine may be busy with its own first upgrade
 readonly VENV=.venv
 readonly REQUIREMENTS=tests/requirements.txt
+readonly NODE_DIR=.cache/node
+readonly NODE_SDK=tencentcloud-sdk-nodejs@4.1.313
 
 say() { printf 'install-tools: %s\n' "$*" >&2; }
 die() { say "$*"; exit 1; }
@@ -25,8 +27,8 @@ packages_of() {
         bench) echo fio qemu-utils libnbd-bin ;;
         test) echo e2fsprogs fdisk util-linux mount xorriso curl openssl openssh-client xfsprogs dosfstools mtools ntfs-3g \
             btrfs-progs libhivex-bin cpio gzip xz-utils zstd lz4 bzip2 ;;
-        python) echo ;;
-        *) die "unknown group '$1' (build guest qemu nbd bench test python)" ;;
+        python | node) echo ;;
+        *) die "unknown group '$1' (build guest qemu nbd bench test python node)" ;;
     esac
 }
 
@@ -108,7 +110,19 @@ install_python() {
     printf '%s\n' "$stamp" >$VENV/requirements.sha256
 }
 
-[ $# -gt 0 ] || die "which groups? (build guest qemu nbd bench test python)"
+# The SDK for Node.js that the end-to-end tests drive; installed again when its version changes.
+install_node() {
+    [ "$(cat $NODE_DIR/installed 2>/dev/null)" = "$NODE_SDK" ] && command -v node >/dev/null && return
+    # Where npm came with another Node.js than Debian's, that one serves.
+    command -v npm >/dev/null || install_packages nodejs npm
+    say "installing $NODE_SDK into $NODE_DIR"
+    rm -rf $NODE_DIR
+    mkdir -p $NODE_DIR
+    npm install --prefix $NODE_DIR --no-audit --no-fund --ignore-scripts --no-save --silent "$NODE_SDK" >&2
+    printf '%s\n' "$NODE_SDK" >$NODE_DIR/installed
+}
+
+[ $# -gt 0 ] || die "which groups? (build guest qemu nbd bench test python node)"
 wanted=()
 for group in "$@"; do
     packages=$(packages_of "$group")
@@ -118,5 +132,8 @@ done
 mapfile -t missing < <(missing_of "${wanted[@]}" | sort -u)
 [ ${#missing[@]} -eq 0 ] || install_packages "${missing[@]}"
 for group in "$@"; do
-    [ "$group" != python ] || install_python
+    case $group in
+        python) install_python ;;
+        node) install_node ;;
+    esac
 done

@@ -27,6 +27,8 @@ fn image(owner: Uin, number: u64, kind: ImageKind) -> Image {
         state: ImageState::Normal,
         name: format!("image {number}"),
         description: "An image of the list".to_owned(),
+        family: String::new(),
+        deprecated: false,
         origin: ImageOrigin::Import,
         facts: SystemFacts {
             os_name: "Debian 12".to_owned(),
@@ -40,6 +42,7 @@ fn image(owner: Uin, number: u64, kind: ImageKind) -> Image {
         disks: Vec::new(),
         task: TaskId::random(),
         failure: None,
+        fee_of: None,
         created_at: Timestamp(number as i64),
     }
 }

@@ -10,6 +10,7 @@ use kiln_model::{Image, ImageId, ImageState, RegionId, Uin};
 use crate::catalog::Tx;
 use crate::column::{Builder, Row, push_filter, push_list, push_page, uin};
 use crate::images::read_image;
+use crate::tags::{TagCondition, push_tag_conditions};
 use crate::words::Word;
 use crate::{DEFAULT_LIST_LIMIT, Result};
 
@@ -24,6 +25,17 @@ pub enum ImageView {
     Public,
     /// It is a provider's, for everybody. Ready ones only, but for its owner.
     Market,
+}
+
+/// An image in a list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListedImage {
+    /// The image.
+    pub image: Image,
+    /// How the viewer sees it.
+    pub view: ImageView,
+    /// Whether an unfinished copy of it is being made.
+    pub being_copied: bool,
 }
 
 /// Which images are asked for. Values of one filter are alternatives, filters are joined; an empty filter lets
@@ -44,11 +56,19 @@ pub struct ImageQuery {
     pub platforms_contain: Vec<String>,
     /// States.
     pub states: Vec<ImageState>,
+    /// Whether an unfinished copy of it is being made; either, where absent.
+    pub being_copied: Option<bool>,
+    /// The viewer's own tags on them; each condition holds.
+    pub tags: Vec<TagCondition>,
     /// How many are skipped.
     pub offset: u64,
     /// How many are given at most.
     pub limit: u64,
 }
+
+/// Whether a copy of image `i` is being made, in whatever region.
+const BEING_COPIED: &str =
+    "EXISTS (SELECT 1 FROM images c WHERE c.origin_image = i.id AND c.state = 'syncing')";
 
 impl ImageQuery {
     /// The first page of everything that an account sees in a region.
@@ -61,6 +81,8 @@ impl ImageQuery {
             names_contain: Vec::new(),
             platforms_contain: Vec::new(),
             states: Vec::new(),
+            being_copied: None,
+            tags: Vec::new(),
             offset: 0,
             limit: DEFAULT_LIST_LIMIT,
         }
@@ -90,11 +112,10 @@ impl ImageQuery {
             }
         }
         query.push(" AND i.state <> 'deleted' AND i.region = ").push_bind(self.region.as_str());
-        self.push_filters(query);
-        Ok(())
+        self.push_filters(query)
     }
 
-    fn push_filters<'q>(&'q self, query: &mut Builder<'q>) {
+    fn push_filters<'q>(&'q self, query: &mut Builder<'q>) -> Result<()> {
         if let Some(ids) = &self.ids {
             query.push(" AND i.id IN ");
             push_list(query, ids.iter().map(ImageId::as_str));
@@ -102,6 +123,10 @@ impl ImageQuery {
         push_filter(query, "i.state", self.states.iter().map(|state| state.word()));
         push_parts(query, "i.name", &self.names_contain);
         push_parts(query, "i.platform", &self.platforms_contain);
+        if let Some(copied) = self.being_copied {
+            query.push(if copied { " AND " } else { " AND NOT " }).push(BEING_COPIED);
+        }
+        push_tag_conditions(query, "i.id", self.viewer, &self.tags)
     }
 
     /// The arms, joined. There is at least one view.
@@ -132,7 +157,7 @@ fn push_parts<'q>(query: &mut Builder<'q>, column: &str, parts: &'q [String]) {
 
 impl Tx {
     /// A page of images, newest first (exact matches of a name before others), and how many there are in all.
-    pub async fn images(&mut self, asked: &ImageQuery) -> Result<(Vec<(Image, ImageView)>, u64)> {
+    pub async fn images(&mut self, asked: &ImageQuery) -> Result<(Vec<ListedImage>, u64)> {
         if asked.views.is_empty() {
             return Ok((Vec::new(), 0));
         }
@@ -143,14 +168,18 @@ impl Tx {
 
         let rank = if asked.names_contain.is_empty() { "" } else { "rank, " };
         let order = |table: &str| format!(" ORDER BY {rank}{table}.created_at DESC, {table}.id");
-        let mut select = Builder::new("SELECT i.*, p.seen_as FROM (SELECT * FROM (");
+        let mut select = Builder::new("SELECT i.*, p.seen_as, ");
+        select.push(BEING_COPIED).push(" AS being_copied FROM (SELECT * FROM (");
         asked.push_arms(&mut select)?;
         select.push(") v").push(order("v"));
         push_page(&mut select, asked.offset, asked.limit)?;
         select.push(") p JOIN images i ON i.id = p.id").push(order("p"));
-        let read = |row: &Row| Ok((read_image(row)?, row.word("seen_as")?));
+        let read = |row: &Row| {
+            let (view, being_copied) = (row.word("seen_as")?, row.flag("being_copied")?);
+            Ok(ListedImage { image: read_image(row)?, view, being_copied })
+        };
         let mut images = self.list(select.build(), read).await?;
-        self.add_disks(images.iter_mut().map(|(image, _)| image)).await?;
+        self.add_disks(images.iter_mut().map(|listed| &mut listed.image)).await?;
         Ok((images, total))
     }
 
@@ -162,6 +191,26 @@ impl Tx {
         id: &ImageId,
     ) -> Result<Option<(Image, ImageView)>> {
         let query = ImageQuery { ids: Some(vec![id.clone()]), ..ImageQuery::all(viewer, region.clone()) };
+        Ok(self.images(&query).await?.0.pop().map(|listed| (listed.image, listed.view)))
+    }
+
+    /// The newest ready image of a family in a region that is not deprecated: of the account's own, or else of those
+    /// for everybody. What others share does not count, or they could choose what the account launches.
+    pub async fn newest_of_family(
+        &mut self,
+        viewer: Uin,
+        region: &RegionId,
+        family: &str,
+    ) -> Result<Option<ListedImage>> {
+        let sql = "SELECT id FROM images
+            WHERE family = $1 AND family <> '' AND state = 'normal' AND region = $2 AND deprecated = 0
+                AND (owner = $3 OR kind <> 'custom')
+            ORDER BY CASE WHEN owner = $3 THEN 0 ELSE 1 END, created_at DESC, id LIMIT 1";
+        let select = query(sql).bind(family).bind(region.as_str()).bind(uin(viewer)?);
+        let Some(id) = self.find(select, |row| row.text("id").map(ImageId::from_trusted)).await? else {
+            return Ok(None);
+        };
+        let query = ImageQuery { ids: Some(vec![id]), ..ImageQuery::all(viewer, region.clone()) };
         Ok(self.images(&query).await?.0.pop())
     }
 

@@ -48,6 +48,8 @@ pub(crate) fn read_image(row: &Row) -> Result<Image> {
         state: row.word("state")?,
         name: row.text("name")?,
         description: row.text("description")?,
+        family: row.text("family")?,
+        deprecated: row.flag("deprecated")?,
         origin: read_origin(row)?,
         facts: SystemFacts {
             os_name: row.text("os_name")?,
@@ -61,6 +63,7 @@ pub(crate) fn read_image(row: &Row) -> Result<Image> {
         disks: Vec::new(),
         task: TaskId::from_trusted(row.text("task")?),
         failure: row.failure("failure_code", "failure_message")?,
+        fee_of: row.optional_text("fee_of")?.map(ImageId::from_trusted),
         created_at: row.time("created_at")?,
     })
 }
@@ -85,9 +88,9 @@ impl Tx {
         let sql = "INSERT INTO images (id, region, owner, kind, state, name, description,
                 origin, origin_instance, origin_image, origin_region,
                 os_name, platform, architecture, boot_mode, cloud_init, license,
-                size_bytes, task, failure_code, failure_message, created_at)
+                size_bytes, task, failure_code, failure_message, created_at, family, deprecated, fee_of)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-                $22)";
+                $22, $23, $24, $25)";
         let (origin, origin_instance, origin_image, origin_region) = origin_columns(&image.origin);
         let (failure_code, failure_message) = failure_columns(image.failure.as_ref());
         let insert = query(sql)
@@ -112,7 +115,10 @@ impl Tx {
             .bind(image.task.as_str())
             .bind(failure_code)
             .bind(failure_message)
-            .bind(image.created_at.0);
+            .bind(image.created_at.0)
+            .bind(&image.family)
+            .bind(i64::from(image.deprecated))
+            .bind(image.fee_of.as_ref().map(ImageId::as_str));
         self.change(insert).await?;
         self.insert_disks(&image.id, &image.disks).await
     }
@@ -204,6 +210,7 @@ impl Tx {
         self.change_some(update, NO_SUCH_IMAGE).await?;
         if next == ImageState::Deleted {
             self.touch_manifests_of_image(id, now).await?;
+            self.delete_tags(id.as_str()).await?;
         }
         Ok(next)
     }
@@ -248,16 +255,19 @@ impl Tx {
         self.insert_disks(id, disks).await
     }
 
-    /// Gives an image another name and description.
+    /// Records an image's name, description, family, and whether it is deprecated.
     ///
     /// # Errors
     /// `Conflict` with [`crate::Unique::ImageName`]; `Stale` where there is no such image.
-    pub async fn rename_image(&mut self, id: &ImageId, name: &str, description: &str) -> Result<()> {
-        let update =
-            query("UPDATE images SET name = $1, description = $2 WHERE id = $3 AND state <> 'deleted'")
-                .bind(name)
-                .bind(description)
-                .bind(id.as_str());
+    pub async fn set_image_attributes(&mut self, image: &Image) -> Result<()> {
+        let sql = "UPDATE images SET name = $1, description = $2, family = $3, deprecated = $4
+            WHERE id = $5 AND state <> 'deleted'";
+        let update = query(sql)
+            .bind(&image.name)
+            .bind(&image.description)
+            .bind(&image.family)
+            .bind(i64::from(image.deprecated))
+            .bind(image.id.as_str());
         self.change_some(update, NO_SUCH_IMAGE).await
     }
 

@@ -2,11 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use kiln_model::{ImageId, Instance, InstanceId, InstanceState, RegionId, Uin, ZoneId};
+use kiln_model::{ImageId, Instance, InstanceId, InstanceState, RegionId, Timestamp, Uin, ZoneId};
 
 use crate::catalog::Tx;
 use crate::column::{Builder, push_filter, push_list, push_page, uin};
 use crate::instances::read_instance;
+use crate::tags::{TagCondition, push_tag_conditions};
 use crate::words::Word;
 use crate::{DEFAULT_LIST_LIMIT, Result};
 
@@ -25,6 +26,12 @@ pub struct InstanceQuery {
     pub names: Vec<String>,
     pub private_addresses: Vec<Ipv4Addr>,
     pub zones: Vec<ZoneId>,
+    /// Asked for at this time or later.
+    pub created_from: Option<Timestamp>,
+    /// Asked for at this time or before.
+    pub created_until: Option<Timestamp>,
+    /// The owner's tags on them; each condition holds.
+    pub tags: Vec<TagCondition>,
     /// How many are skipped.
     pub offset: u64,
     /// How many are given at most.
@@ -43,6 +50,9 @@ impl InstanceQuery {
             names: Vec::new(),
             private_addresses: Vec::new(),
             zones: Vec::new(),
+            created_from: None,
+            created_until: None,
+            tags: Vec::new(),
             offset: 0,
             limit: DEFAULT_LIST_LIMIT,
         }
@@ -63,7 +73,13 @@ impl InstanceQuery {
         push_filter(query, "name", self.names.iter().map(String::as_str));
         push_filter(query, "private_address", addresses.iter().map(String::as_str));
         push_filter(query, "zone", self.zones.iter().map(ZoneId::as_str));
-        Ok(())
+        if let Some(from) = self.created_from {
+            query.push(" AND created_at >= ").push_bind(from.0);
+        }
+        if let Some(until) = self.created_until {
+            query.push(" AND created_at <= ").push_bind(until.0);
+        }
+        push_tag_conditions(query, "instances.id", self.owner, &self.tags)
     }
 }
 
@@ -79,5 +95,12 @@ impl Tx {
         select.push(" ORDER BY created_at DESC, id");
         push_page(&mut select, asked.offset, asked.limit)?;
         Ok((self.list(select.build(), read_instance).await?, total))
+    }
+
+    /// All of an account's instances, of every region, that are not Terminated.
+    pub async fn instances_of(&mut self, owner: Uin) -> Result<Vec<Instance>> {
+        let mut select = Builder::new("SELECT * FROM instances WHERE state <> 'terminated' AND owner = ");
+        select.push_bind(uin(owner)?).push(" ORDER BY created_at DESC, id");
+        self.list(select.build(), read_instance).await
     }
 }

@@ -113,6 +113,7 @@ impl Tx {
         self.change_some(update, NO_SUCH_INSTANCE).await?;
         if next == InstanceState::Terminated {
             self.touch_base_manifest(id, now).await?;
+            self.delete_tags(id.as_str()).await?;
         }
         Ok(next)
     }

@@ -53,6 +53,7 @@ fn read_key_pair(row: &Row) -> Result<KeyPair> {
         owner: row.uin("owner")?,
         name: row.text("name")?,
         public_key: row.text("public_key")?,
+        description: row.text("description")?,
         created_at: row.time("created_at")?,
     })
 }
@@ -121,14 +122,15 @@ impl Tx {
     /// # Errors
     /// `Conflict` with [`crate::Unique::KeyPairName`]; `Missing` where the account does not exist.
     pub async fn insert_key_pair(&mut self, pair: &KeyPair) -> Result<()> {
-        let sql = "INSERT INTO key_pairs (id, owner, name, public_key, created_at)
-            VALUES ($1, $2, $3, $4, $5)";
+        let sql = "INSERT INTO key_pairs (id, owner, name, public_key, created_at, description)
+            VALUES ($1, $2, $3, $4, $5, $6)";
         let insert = query(sql)
             .bind(pair.id.as_str())
             .bind(uin(pair.owner)?)
             .bind(&pair.name)
             .bind(&pair.public_key)
-            .bind(pair.created_at.0);
+            .bind(pair.created_at.0)
+            .bind(&pair.description);
         self.change(insert).await?;
         Ok(())
     }
@@ -145,10 +147,26 @@ impl Tx {
         self.list(query(sql).bind(uin(owner)?), read_key_pair).await
     }
 
+    /// Records a key pair's name and description.
+    ///
+    /// # Errors
+    /// `Conflict` with [`crate::Unique::KeyPairName`]; `Stale` where there is no such key pair.
+    pub async fn set_key_pair_attributes(&mut self, pair: &KeyPair) -> Result<()> {
+        let update = query("UPDATE key_pairs SET name = $1, description = $2 WHERE id = $3")
+            .bind(&pair.name)
+            .bind(&pair.description)
+            .bind(pair.id.as_str());
+        self.change_some(update, "no such key pair").await
+    }
+
     /// Removes a key pair; whether the account had it.
     pub async fn delete_key_pair(&mut self, owner: Uin, id: &KeyPairId) -> Result<bool> {
         let delete =
             query("DELETE FROM key_pairs WHERE owner = $1 AND id = $2").bind(uin(owner)?).bind(id.as_str());
-        Ok(self.change(delete).await? > 0)
+        let deleted = self.change(delete).await? > 0;
+        if deleted {
+            self.delete_tags(id.as_str()).await?;
+        }
+        Ok(deleted)
     }
 }

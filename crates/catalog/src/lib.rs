@@ -17,6 +17,7 @@ mod client_tokens;
 mod column;
 mod error;
 mod garbage;
+mod image_fees;
 mod image_list;
 mod image_operations;
 mod image_reports;
@@ -32,6 +33,7 @@ mod packs;
 mod shares;
 mod store_state;
 mod sub_accounts;
+mod tags;
 mod tasks;
 mod words;
 
@@ -39,13 +41,14 @@ pub use catalog::{Catalog, Tx};
 pub use client_tokens::ClientTokenUse;
 pub use error::{Error, Result, Unique};
 pub use garbage::{StoreKey, StoreObject, StoreTotals};
-pub use image_list::{ImageQuery, ImageView};
+pub use image_list::{ImageQuery, ImageView, ListedImage};
 pub use import_applications::ImportApplicationQuery;
 pub use instance_list::InstanceQuery;
 pub use keys::KeyHolder;
 pub use manifests::{ManifestRow, PublishedManifest};
 pub use operation_log::{OperationEntry, OperationQuery};
 pub use store_state::{StoreEvent, StoreState};
+pub use tags::TagCondition;
 pub use tasks::TaskQuery;
 
 /// How many rows a list gives when nothing else is asked for.

@@ -69,5 +69,6 @@ fn seed(name: &str, number: u32) -> Outcome<Seed> {
         user_data: None,
         network: SeedNetwork { mac, interface: Some("eth0".to_owned()), addressing: Addressing::Dhcp },
         files: Vec::new(),
+        change: None,
     })
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use kiln_chunk_store::CollectionPolicy;
-use kiln_model::{InstanceType, Limits, LimitsPreset, Region, RegionId, Zone, ZoneId};
+use kiln_model::{InstanceType, Limits, LimitsPreset, Money, Price, Region, RegionId, Zone, ZoneId};
 use kiln_qemu::{AcceleratorChoice, Egress};
 use kiln_service::policy::{Policy, Preset, Rule};
 use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
@@ -135,6 +135,10 @@ struct InstanceTypePart {
     name: String,
     vcpus: u32,
     memory_gib: f64,
+    #[serde(default)]
+    per_hour: f64,
+    #[serde(default)]
+    per_month: f64,
 }
 
 impl Default for ApiPart {
@@ -350,9 +354,19 @@ fn instance_types(parts: Option<Vec<InstanceTypePart>>) -> Result<Vec<InstanceTy
                 return Err(format!("instance_types: {} has impossible vcpus or memory_gib", part.name));
             }
             let memory_bytes = (part.memory_gib * GIB) as u64 / MIB * MIB;
-            Ok(InstanceType { name: part.name, vcpus: part.vcpus, memory_bytes })
+            let price = Price {
+                per_hour: money(&part.name, part.per_hour)?,
+                per_month: money(&part.name, part.per_month)?,
+            };
+            Ok(InstanceType { name: part.name, vcpus: part.vcpus, memory_bytes, price })
         })
         .collect()
+}
+
+fn money(instance_type: &str, units: f64) -> Result<Money, String> {
+    Money::of_units(units).ok_or_else(|| {
+        format!("instance_types: {instance_type} costs {units}: use an amount of 0 or more, to four places")
+    })
 }
 
 fn default_regions() -> Vec<Region> {
@@ -393,6 +407,7 @@ fn default_instance_types() -> Vec<InstanceType> {
         name: name.to_owned(),
         vcpus,
         memory_bytes: gib << 30,
+        price: Price::default(),
     };
     sizes.into_iter().map(make).collect()
 }

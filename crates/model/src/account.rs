@@ -170,6 +170,8 @@ pub struct KeyPair {
     pub name: String,
     /// One line in OpenSSH's `authorized_keys` form.
     pub public_key: String,
+    /// What its owner says about it.
+    pub description: String,
     /// When it was made.
     pub created_at: Timestamp,
 }

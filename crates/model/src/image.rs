@@ -227,6 +227,10 @@ pub struct Image {
     pub name: String,
     /// What its owner says about it.
     pub description: String,
+    /// Of what it is a version; empty where of nothing.
+    pub family: String,
+    /// Whether its owner would rather have another one used. It still starts.
+    pub deprecated: bool,
     /// The operation that made it.
     pub origin: ImageOrigin,
     /// What must be known to launch it.
@@ -239,6 +243,8 @@ pub struct Image {
     pub task: TaskId,
     /// Why there is none, in a failed state.
     pub failure: Option<Failure>,
+    /// The image whose fee it carries besides its own.
+    pub fee_of: Option<ImageId>,
     /// When it was asked for.
     pub created_at: Timestamp,
 }
@@ -247,6 +253,14 @@ impl Image {
     /// The system disk; a published image always has one.
     pub fn system_disk(&self) -> Option<&ImageDisk> {
         self.disks.iter().find(|disk| disk.usage == DiskUsage::System)
+    }
+
+    /// The image whose fee an image carries that is made of this one. What is for everybody has a fee of its own.
+    pub fn fee_of_descendants(&self) -> ImageId {
+        match (self.kind, &self.fee_of) {
+            (ImageKind::Custom, Some(ancestor)) => ancestor.clone(),
+            (ImageKind::Custom, None) | (ImageKind::Public | ImageKind::Market, _) => self.id.clone(),
+        }
     }
 }
 

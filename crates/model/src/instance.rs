@@ -13,7 +13,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    DiskId, Failure, IllegalTransition, ImageId, InstanceId, KeyPairId, ManifestKey, RegionId, TaskId,
+    DiskId, Failure, IllegalTransition, ImageId, InstanceId, KeyPairId, ManifestKey, Price, RegionId, TaskId,
     Timestamp, Uin, ZoneId,
 };
 
@@ -121,6 +121,45 @@ pub struct InstanceType {
     pub vcpus: u32,
     /// Memory in bytes.
     pub memory_bytes: u64,
+    /// What a machine of it costs.
+    #[serde(default)]
+    pub price: Price,
+}
+
+impl InstanceType {
+    /// The series that it belongs to: what stands before the size.
+    pub fn family(&self) -> &str {
+        self.name.split('.').next().unwrap_or_default()
+    }
+}
+
+/// A password for a user of the guest.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestPassword {
+    /// Whose.
+    pub user: String,
+    /// The password.
+    pub secret: String,
+}
+
+/// Written without the secret, so that no log holds it.
+impl std::fmt::Debug for GuestPassword {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("GuestPassword").field("user", &self.user).finish_non_exhaustive()
+    }
+}
+
+/// What the guest is to find at its next start, because its owner changed it since the last.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuestChange {
+    /// The newest request that asked for it: a guest that knows this one has carried the change out.
+    pub request_id: String,
+    /// Users whose passwords are set.
+    pub passwords: Vec<GuestPassword>,
+    /// Public keys that no longer open the guest.
+    pub former_keys: Vec<String>,
+    /// Whether passwords open the guest's SSH; as it is, where absent.
+    pub password_login: Option<bool>,
 }
 
 /// What the guest is told at its first boot.
@@ -137,6 +176,9 @@ pub struct LaunchSettings {
     /// Why the guest does not find its network file, where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_file_missing: Option<String>,
+    /// What it is to be told at its next start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<GuestChange>,
 }
 
 /// An instance.

@@ -10,6 +10,8 @@ mod image;
 mod instance;
 mod limits;
 mod place;
+mod price;
+mod tag;
 mod task;
 mod time;
 
@@ -27,9 +29,12 @@ pub use image::{
     ImageOrigin, ImageShare, ImageState, ImportClaim, LicenseType, SystemFacts,
 };
 pub use instance::{
-    Instance, InstanceEvent, InstanceState, InstanceType, LastOperation, LaunchSettings, OperationState,
+    GuestChange, GuestPassword, Instance, InstanceEvent, InstanceState, InstanceType, LastOperation,
+    LaunchSettings, OperationState,
 };
 pub use limits::{Limits, LimitsPreset};
 pub use place::{Region, Zone};
+pub use price::{Money, Price};
+pub use tag::{Resource, Tag};
 pub use task::{StopMode, Task, TaskEvent, TaskKind, TaskProgress, TaskState};
 pub use time::Timestamp;

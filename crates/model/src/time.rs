@@ -28,6 +28,17 @@ impl Timestamp {
         self.0.div_euclid(MILLIS_PER_DAY)
     }
 
+    /// `2026-11-24 03:54:00`, in UTC, as the older parts of the API write times.
+    pub fn plain(self) -> String {
+        self.to_string().trim_end_matches('Z').replace('T', " ")
+    }
+
+    /// Reads that form.
+    pub fn parse_plain(text: &str) -> Option<Self> {
+        let time: jiff::civil::DateTime = text.parse().ok()?;
+        Some(Self(jiff::tz::TimeZone::UTC.to_timestamp(time).ok()?.as_millisecond()))
+    }
+
     /// The first moment of the next UTC day.
     #[must_use]
     pub fn next_day(self) -> Self {
@@ -48,6 +59,14 @@ impl fmt::Display for Timestamp {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn plain_times_are_read_as_they_are_written() {
+        let time = Timestamp(1_700_000_000_000);
+        assert_eq!(time.plain(), "2023-11-14 22:13:20");
+        assert_eq!(Timestamp::parse_plain(&time.plain()), Some(time));
+        assert_eq!(Timestamp::parse_plain("yesterday"), None);
+    }
 
     #[test]
     fn days_turn_over_at_midnight_utc() {

@@ -5,6 +5,7 @@
 //! the same thing. Source: cloud-init's documentation of NoCloud, vendor data and network configuration version 2.
 //! Deliberately absent: looking into user data, and anything for images without cloud-init.
 
+mod change;
 mod iso9660;
 mod nocloud;
 
@@ -13,6 +14,7 @@ use std::net::Ipv4Addr;
 use crate::config::MacAddress;
 use crate::error::{Error, Result};
 
+pub use change::SeedChange;
 pub use iso9660::MAX_FILE_BYTES;
 pub use nocloud::{MAX_FILES, MAX_KEYS, MAX_USER_DATA_BYTES};
 
@@ -36,6 +38,8 @@ pub struct Seed {
     pub network: SeedNetwork,
     /// Files that are written at every boot before anything else is configured.
     pub files: Vec<SeedFile>,
+    /// What a guest that was started before is to change.
+    pub change: Option<SeedChange>,
 }
 
 /// A password for one user.

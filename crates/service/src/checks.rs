@@ -2,7 +2,8 @@
 
 use kiln_catalog::{ImageView, Tx};
 use kiln_model::{
-    Account, Image, ImageId, ImageState, Instance, InstanceId, InstanceState, Limits, Role, Timestamp, Uin,
+    Account, Image, ImageId, ImageState, Instance, InstanceId, InstanceState, KeyPair, KeyPairId, Limits,
+    Role, Timestamp, Uin,
 };
 
 use crate::{Caller, Command, Refusal};
@@ -97,6 +98,21 @@ pub(crate) fn image_description(description: &str, limits: &Limits) -> Result<()
         ));
     }
     Ok(())
+}
+
+/// The form of an image family's name; the empty one is that of no family.
+pub(crate) fn image_family(family: &str) -> Result<(), Refusal> {
+    const MOST: usize = 40;
+    let plain = |c: char| c.is_alphanumeric() || "._-/".contains(c);
+    if family.chars().count() <= MOST && family.chars().all(plain) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "InvalidParameterValue.InvalidImageFamily",
+        format!(
+            "ImageFamily must be at most {MOST} letters, digits, hyphens, dots, underscores and slashes."
+        ),
+    ))
 }
 
 /// That no other custom image of the account in the region has this name.
@@ -215,6 +231,38 @@ pub(crate) async fn own_instance(tx: &mut Tx, caller: &Caller, id: &InstanceId) 
                 format!("You have no instance {id} in {}. Check its ID and the region.", caller.region),
             )
         })
+}
+
+/// The instances that a request names, each once: as many as one request may name.
+pub(crate) fn instance_ids(ids: &[InstanceId]) -> Result<Vec<InstanceId>, Refusal> {
+    const MOST: usize = 100;
+    if ids.is_empty() {
+        return Err(Refusal::invalid(
+            "MissingParameter",
+            "InstanceIds is empty. Name at least one instance.",
+        ));
+    }
+    if ids.len() > MOST {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.LimitExceeded",
+            format!("InstanceIds has {} entries; at most {MOST} are allowed.", ids.len()),
+        ));
+    }
+    let mut ids = ids.to_vec();
+    ids.sort();
+    ids.dedup();
+    Ok(ids)
+}
+
+/// One of the caller's own key pairs.
+pub(crate) async fn own_key_pair(tx: &mut Tx, caller: &Caller, id: &KeyPairId) -> Result<KeyPair, Refusal> {
+    let pair = tx.key_pair(id).await?.filter(|pair| pair.owner == caller.account.uin);
+    pair.ok_or_else(|| {
+        Refusal::not_found(
+            "InvalidKeyPairId.NotFound",
+            format!("You have no key pair {id}. DescribeKeyPairs lists those that you have."),
+        )
+    })
 }
 
 /// That no other operation works on the instance.

@@ -5,15 +5,19 @@
 
 use kiln_catalog::ImageView;
 use kiln_model::{
-    Account, ApiKey, Image, ImageId, ImageShare, ImportClaim, Instance, InstanceId, KeyPair, KeyPairId,
-    Region, RegionId, StopMode, SubAccount, Task, TaskId, ZoneId,
+    Account, ApiKey, Image, ImageId, ImageShare, ImageState, ImportClaim, Instance, InstanceId, InstanceType,
+    KeyPairId, Region, RegionId, StopMode, SubAccount, Tag, Task, TaskId, ZoneId,
 };
 
 use crate::account_command::{
     AccountCommand, AccountQuota, AccountSummary, CreatedSubAccount, Identity, ImportApplications, LimitUse,
     Operations,
 };
+use crate::guest_settings::GuestCommand;
+use crate::key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
 use crate::policy::{Report, SupportedOs};
+use crate::price_command::{PriceCommand, Quote};
+use crate::tagging::{TagCommand, TagFailure};
 
 /// A request for something to be done or told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +33,7 @@ pub enum Command {
     CreateImage(CreateImage),
     SyncImages(SyncImages),
     DescribeImages(DescribeImages),
+    DescribeImageFromFamily(String),
     DescribeImageQuota,
     ModifyImageAttribute(ModifyImageAttribute),
     ModifyImageSharePermission(ModifyImageSharePermission),
@@ -42,9 +47,10 @@ pub enum Command {
     StopInstances { instances: Vec<InstanceId>, stop: StopMode },
     RebootInstances { instances: Vec<InstanceId>, stop: StopMode },
     TerminateInstances { instances: Vec<InstanceId>, dry_run: bool },
-    ImportKeyPair { name: String, public_key: String },
-    DescribeKeyPairs { key_pairs: Vec<KeyPairId> },
-    DeleteKeyPairs { key_pairs: Vec<KeyPairId> },
+    KeyPair(KeyPairCommand),
+    Guest(GuestCommand),
+    Price(PriceCommand),
+    Tag(TagCommand),
     DescribeAccountQuota { filters: Vec<Filter> },
     DescribeTasks(DescribeTasks),
     CancelTask { task: TaskId },
@@ -58,8 +64,13 @@ pub enum Command {
 impl Command {
     /// Whether carrying it out can change anything. Only such commands go into the operation log.
     pub fn changes(&self) -> bool {
-        if let Self::Account(command) = self {
-            return command.changes();
+        match self {
+            Self::Account(command) => return command.changes(),
+            Self::KeyPair(command) => return command.changes(),
+            Self::Guest(command) => return command.changes(),
+            Self::Price(command) => return command.changes(),
+            Self::Tag(command) => return command.changes(),
+            _ => {}
         }
         !matches!(
             self,
@@ -67,12 +78,12 @@ impl Command {
                 | Self::DescribeZones
                 | Self::GetCallerIdentity
                 | Self::DescribeImages(_)
+                | Self::DescribeImageFromFamily(_)
                 | Self::DescribeImageQuota
                 | Self::DescribeImageSharePermission { .. }
                 | Self::DescribeImportImageOs
                 | Self::DescribeImageReport { .. }
                 | Self::DescribeInstances(_)
-                | Self::DescribeKeyPairs { .. }
                 | Self::DescribeTasks(_)
                 | Self::DescribeInstanceConnection { .. }
                 | Self::DescribeStores
@@ -92,6 +103,8 @@ pub struct ImportImage {
     pub url: String,
     /// What the importer says is in it.
     pub claim: ImportClaim,
+    pub family: String,
+    pub tags: Vec<Tag>,
     pub dry_run: bool,
 }
 
@@ -109,6 +122,8 @@ pub struct CreateImage {
     pub data_disks: Vec<String>,
     /// Whether a running instance is switched off first.
     pub power_off: bool,
+    pub family: String,
+    pub tags: Vec<Tag>,
     pub dry_run: bool,
 }
 
@@ -132,23 +147,29 @@ pub struct Filter {
 }
 
 /// Lists the images that the caller sees.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say all")]
 pub struct DescribeImages {
     pub images: Vec<ImageId>,
     pub filters: Vec<Filter>,
+    /// Only those in one of these states, where any is named.
+    pub states: Vec<ImageState>,
+    /// Only those of which a copy is being made, or those of which none is.
+    pub being_copied: Option<bool>,
     pub offset: u64,
     /// Absent: the default of 20.
     pub limit: Option<u64>,
 }
 
-/// Renames an image. What is absent stays.
+/// Changes what an image's owner says about it. What is absent stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say all")]
 pub struct ModifyImageAttribute {
     pub image: ImageId,
     pub name: Option<String>,
     pub description: Option<String>,
+    pub family: Option<String>,
+    pub deprecated: Option<bool>,
 }
 
 /// Shares an image with accounts, or stops sharing it.
@@ -184,6 +205,7 @@ pub struct RunInstances {
     pub user_data_base64: Option<String>,
     /// The system disk's size in GiB; the image's size where absent.
     pub system_disk_gib: Option<u64>,
+    pub tags: Vec<Tag>,
     /// Makes a repeated request answer with what the first one launched.
     pub client_token: Option<String>,
     pub dry_run: bool,
@@ -226,6 +248,10 @@ pub struct SeenImage {
     pub view: ImageView,
     /// How far the task that makes it has come, 0 to 100.
     pub percent: u8,
+    /// Whether an unfinished copy of it is being made.
+    pub being_copied: bool,
+    /// The viewer's own tags on it.
+    pub tags: Vec<Tag>,
 }
 
 /// What a command answers.
@@ -253,7 +279,13 @@ pub enum Answer {
         images: Vec<SeenImage>,
         total: u64,
     },
-    Shares(Vec<ImageShare>),
+    /// The newest image of a family, if it has one.
+    FamilyImage(Option<Box<SeenImage>>),
+    /// Whom an image is shared with, and with how many it may be.
+    Shares {
+        shares: Vec<ImageShare>,
+        limit: u32,
+    },
     ImportImageOs(SupportedOs),
     /// What was found in an image; absent where it was never inspected.
     ImageReport {
@@ -265,7 +297,25 @@ pub enum Answer {
         instances: Vec<SeenInstance>,
         total: u64,
     },
-    KeyPairs(Vec<KeyPair>),
+    KeyPairs(Vec<SeenKeyPair>),
+    /// A new key pair, and the half of it that is kept nowhere.
+    KeyPairCreated {
+        pair: SeenKeyPair,
+        private_key: PrivateKey,
+    },
+    /// The instances that user data were asked of.
+    InstancesAttributes(Vec<Instance>),
+    /// Each type of instance in each zone that has it.
+    InstanceTypes(Vec<(ZoneId, InstanceType)>),
+    Quote(Quote),
+    /// Tags with the identifiers of the resources that they are on.
+    ResourceTags {
+        tags: Vec<(String, Tag)>,
+        total: u64,
+    },
+    Tagged {
+        failures: Vec<TagFailure>,
+    },
     /// A new account with its first key.
     AccountCreated {
         account: Account,
@@ -307,6 +357,9 @@ pub struct AcceptedCopy {
 pub struct SeenInstance {
     pub instance: Instance,
     pub os_name: String,
+    /// The identifier that the guest finds in its firmware.
+    pub uuid: String,
+    pub tags: Vec<Tag>,
 }
 
 /// How to reach a guest from the server's machine.

@@ -13,23 +13,33 @@ mod command;
 mod config;
 mod confined;
 mod exports;
+mod guest_settings;
 mod jobs;
 mod judgement;
+mod key_pair_command;
 mod ledger;
 mod machines;
 mod maintenance;
 pub mod policy;
+mod price_command;
 mod refusal;
 mod region_store;
 mod service;
+mod tagging;
 
 pub use account_command::*;
 pub use collection::{CollectionReport, collect_garbage};
 pub use command::*;
 pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
 pub use confined::{Confined, Unfinished, work_confined};
+pub use guest_settings::{
+    GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs, ResetInstancesPassword,
+};
 pub use judgement::{Judgement, JudgementError, judge};
+pub use key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
 pub use kiln_catalog::{ImageView, KeyHolder, OperationEntry};
 pub use maintenance::{StoreCheck, check_store};
+pub use price_command::{InquirePriceResetInstance, InquirePriceRunInstances, PriceCommand, Quote};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};
+pub use tagging::{DescribeResourceTags, ModifyResourceTags, TagCommand, TagFailure, TagTarget};

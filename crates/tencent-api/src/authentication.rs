@@ -57,7 +57,7 @@ pub(crate) fn verify(
                     },
                 )
             };
-            fits_either_form(http, signed_headers, &signed.signature, covered)?
+            fits_a_form(http, signed_headers, &signed.signature, covered)?
         }
         Scheme::Parameters { method, signed: parameters } => {
             let (verb, host, path) = (http.method.as_str(), &http.host, &http.path);
@@ -73,27 +73,31 @@ pub(crate) fn verify(
     }
 }
 
-/// The documentation has header values signed in lower case, the SDKs sign them as they are: both are right.
-fn fits_either_form(
+/// The documentation has header values signed in lower case, the SDKs sign them as they are; most sign the host with
+/// its port, as they send it, the one for Node.js without: all are right.
+fn fits_a_form(
     http: &HttpRequest,
     signed_headers: &str,
     claimed: &[u8],
     signature_over: impl Fn(&str) -> [u8; 32],
 ) -> Result<bool, Error> {
-    let as_sent = canonical_headers(http, signed_headers)?;
-    let lowered = as_sent.to_lowercase();
-    let mut fits = signature_over(&as_sent).ct_eq(claimed);
-    if lowered != as_sent {
-        fits |= signature_over(&lowered).ct_eq(claimed);
+    let mut forms = vec![canonical_headers(http, signed_headers, &http.host)?];
+    if let Some((name, _port)) = http.host.rsplit_once(':') {
+        forms.push(canonical_headers(http, signed_headers, name)?);
     }
-    Ok(fits.into())
+    let lowered: Vec<String> =
+        forms.iter().map(|form| form.to_lowercase()).filter(|form| !forms.contains(form)).collect();
+    forms.extend(lowered);
+    let none = subtle::Choice::from(0);
+    Ok(forms.iter().fold(none, |fits, form| fits | signature_over(form).ct_eq(claimed)).into())
 }
 
-fn canonical_headers(http: &HttpRequest, signed_headers: &str) -> Result<String, Error> {
+fn canonical_headers(http: &HttpRequest, signed_headers: &str, host: &str) -> Result<String, Error> {
     let mut lines = String::new();
     for name in signed_headers.split(';') {
         let name = name.to_ascii_lowercase();
-        let Some(value) = http.header(&name)? else {
+        let value = if name == "host" { Some(host) } else { http.header(&name)? };
+        let Some(value) = value else {
             return Err(Error::InvalidAuthorization("SignedHeaders names a header that was not sent"));
         };
         lines.push_str(&format!("{name}:{value}\n"));

@@ -146,6 +146,14 @@ pub(crate) enum Error {
         /// The form that it must have.
         expected: &'static str,
     },
+    /// A resource's full name of the wrong form.
+    #[error("{name:?} names no resource that carries tags; expected {expected}.")]
+    InvalidResource {
+        /// The name, shortened.
+        name: String,
+        /// The form that it must have.
+        expected: &'static str,
+    },
     /// Two parameters that exclude each other.
     #[error("The parameters `{0}` and `{1}` exclude each other.")]
     ParameterCombination(&'static str, &'static str),
@@ -188,6 +196,7 @@ impl Error {
             Self::UnknownParameter(_) => "UnknownParameter",
             Self::UnsupportedValue { .. } | Self::InvalidValue { .. } => "InvalidParameterValue",
             Self::UnsupportedParameter { code, .. } | Self::MalformedId { code, .. } => code,
+            Self::InvalidResource { .. } => "InvalidParameterValue.ResourceDescriptionError",
             Self::ParameterCombination(..) => "InvalidParameterCombination",
             Self::InvalidRequest(_) => "InvalidRequest",
             Self::RequestSizeLimitExceeded { .. } => "RequestSizeLimitExceeded",

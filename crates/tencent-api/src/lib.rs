@@ -1,4 +1,4 @@
-//! The Tencent Cloud API 3.0 over HTTP: signatures, envelopes, parameters, error codes.
+//! The Tencent Cloud API 3.0 over HTTP: signatures, envelopes, parameters, error codes. The legacy API v2 is in `v2`.
 //!
 //! ```text
 //! HttpRequest ─► SignedRequest ─► authentication ─► Action (table) ─► Arguments ─► Command ─► Service ─► Answer ─► envelope
@@ -22,6 +22,7 @@ mod replay;
 mod server;
 mod signed_request;
 mod tc3;
+mod v2;
 
 pub use render::image::report_shape;
 pub use server::{Api, ApiConfig, router};

@@ -25,7 +25,8 @@ use crate::http_request::{HttpRequest, has_large_body};
 use crate::parameter;
 use crate::rate_limit::RateLimit;
 use crate::replay::ReplayMemory;
-use crate::signed_request::{Scheme, SignedRequest};
+use crate::signed_request::SignedRequest;
+use crate::v2;
 
 /// How many requests are worked on at once; more wait. With the limits on bodies, this bounds the memory of requests.
 const MAX_CONCURRENT_REQUESTS: usize = 256;
@@ -58,8 +59,8 @@ pub struct Api {
     shared: Arc<Shared>,
 }
 
-struct Shared {
-    service: Arc<Service>,
+pub(crate) struct Shared {
+    pub(crate) service: Arc<Service>,
     config: ApiConfig,
     rate_limit: RateLimit,
     replay_memory: ReplayMemory,
@@ -77,58 +78,110 @@ impl Api {
     }
 }
 
-/// Answers at `/`, and nowhere else.
-pub fn router(api: Api) -> Router {
-    Router::new().route("/", any(answer)).with_state(api)
+/// Which of the two APIs a request speaks.
+#[derive(Clone, Copy)]
+enum Generation {
+    /// API 3.0.
+    Present,
+    /// The legacy API.
+    V2,
 }
 
-async fn answer(State(api): State<Api>, request: Request<Body>) -> Response<Body> {
+/// Answers at `/` and, in the legacy API, at its own path, and nowhere else.
+pub fn router(api: Api) -> Router {
+    let present = |State(api), request| answer(api, request, Generation::Present);
+    let legacy = |State(api), request| answer(api, request, Generation::V2);
+    Router::new().route("/", any(present)).route(v2::PATH, any(legacy)).with_state(api)
+}
+
+async fn answer(api: Api, request: Request<Body>, generation: Generation) -> Response<Body> {
     let request_id = uuid::Uuid::new_v4().to_string();
     let span = tracing::info_span!("api", %request_id, action = field::Empty, account = field::Empty);
     let started = Instant::now();
     async {
-        let outcome = api.shared.serve(request, &request_id).await;
+        let outcome = api.shared.serve(request, &request_id, generation).await;
         let code = outcome.as_ref().err().map_or("", Error::code);
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(code, duration_ms, "answered");
-        envelope::response(&request_id, outcome.as_ref().cloned())
+        match generation {
+            Generation::Present => envelope::response(&request_id, outcome.as_ref().cloned()),
+            Generation::V2 => v2::response(outcome.as_ref().cloned()),
+        }
     }
     .instrument(span)
     .await
 }
 
+/// A request whose signer was proven, and has the turn to be worked on.
+pub(crate) struct Admitted<'a> {
+    pub(crate) http: HttpRequest,
+    pub(crate) signed: SignedRequest,
+    /// Who asks; in the default region, since none is looked for yet.
+    pub(crate) caller: Caller,
+    now: Timestamp,
+    _places: (Option<SemaphorePermit<'a>>, SemaphorePermit<'a>),
+}
+
 impl Shared {
-    async fn serve(&self, request: Request<Body>, request_id: &str) -> Result<Object, Error> {
+    async fn serve(
+        &self,
+        request: Request<Body>,
+        request_id: &str,
+        generation: Generation,
+    ) -> Result<Object, Error> {
+        let admitted = self.admit(request, request_id).await?;
+        match generation {
+            Generation::Present => self.serve_present(admitted).await,
+            Generation::V2 => v2::serve(self, &admitted).await,
+        }
+    }
+
+    async fn admit(&self, request: Request<Body>, request_id: &str) -> Result<Admitted<'_>, Error> {
         // A turn is taken when the request is there: a sender that never ends its own must not keep others waiting.
-        let _room = if has_large_body(&request) { Some(place(&self.large_bodies).await?) } else { None };
+        let room = if has_large_body(&request) { Some(place(&self.large_bodies).await?) } else { None };
         let http = HttpRequest::read(request).await?;
-        let _turn = place(&self.turns).await?;
+        let turn = place(&self.turns).await?;
         let signed = SignedRequest::read(&http)?;
         let now = (self.config.clock)();
         let KeyHolder { key, account, sub_account, limits } = self.authenticate(&http, &signed, now).await?;
         Span::current().record("account", field::display(key.holder()));
         let limits = limits.unwrap_or(*self.service.default_limits());
         self.rate_limit.admit(account.uin, limits.requests_per_second, now)?;
+        let (secret_id, region) = (signed.secret_id.clone(), self.service.default_region().clone());
+        let caller = Caller { account, sub_account, secret_id, region, request_id: request_id.to_owned() };
+        Ok(Admitted { http, signed, caller, now, _places: (room, turn) })
+    }
 
-        let service_is_signed = matches!(signed.scheme, Scheme::Tc3 { .. });
+    async fn serve_present(&self, admitted: Admitted<'_>) -> Result<Object, Error> {
+        let (http, signed) = (&admitted.http, &admitted.signed);
         let service_name = signed.service(&http.host);
-        let action = actions::find(service_name, service_is_signed, &signed.version, &signed.action)?;
+        let service_is_signed = signed.names_a_service();
+        let version =
+            signed.version.as_deref().ok_or_else(|| Error::MissingParameter("Version".to_owned()))?;
+        let action = actions::find(service_name, service_is_signed, version, &signed.action)?;
         Span::current().record("action", action.name);
         let region = self.region(action, signed.region.as_deref())?;
-        let arguments = parameter::decode(action.parameters, parameter::read_body(&http, &signed).await?)?;
+        let arguments = parameter::decode(action.parameters, parameter::read_body(http, signed).await?)?;
         let command = (action.parse)(&arguments)?;
-        if self.config.strict_replay && command.changes() {
-            self.replay_memory.remember(account.uin, &signed.signature, now)?;
+        if command.changes() {
+            self.refuse_replay(&admitted)?;
         }
-
-        let request_id = request_id.to_owned();
-        let caller = Caller { account, sub_account, secret_id: signed.secret_id, region, request_id };
+        let caller = Caller { region, ..admitted.caller };
         let answer = self.perform(caller.clone(), command).await?;
         let rendered = (action.render)(Rendering { answer, caller: &caller, arguments: &arguments });
         if matches!(rendered, Err(Error::UnexpectedAnswer)) {
             tracing::error!("the service's answer is not one of this action");
         }
         rendered
+    }
+
+    /// Where replay protection is strict, refuses a changing request whose signature was used.
+    pub(crate) fn refuse_replay(&self, admitted: &Admitted<'_>) -> Result<(), Error> {
+        if !self.config.strict_replay {
+            return Ok(());
+        }
+        let account = admitted.caller.account.uin;
+        self.replay_memory.remember(account, &admitted.signed.signature, admitted.now)
     }
 
     async fn authenticate(
@@ -158,7 +211,7 @@ impl Shared {
     }
 
     /// Carries a command out in a task of its own, which ends by itself where the sender hangs up.
-    async fn perform(&self, caller: Caller, command: Command) -> Result<Answer, Error> {
+    pub(crate) async fn perform(&self, caller: Caller, command: Command) -> Result<Answer, Error> {
         let service = Arc::clone(&self.service);
         let work = async move { service.perform(caller, command).await };
         match tokio::spawn(work.in_current_span()).await {

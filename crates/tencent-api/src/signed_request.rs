@@ -42,8 +42,8 @@ pub(crate) struct SignedRequest {
     pub(crate) timestamp: i64,
     /// The action's name.
     pub(crate) action: String,
-    /// The version of the service.
-    pub(crate) version: String,
+    /// The version of the service; the legacy API has none.
+    pub(crate) version: Option<String>,
     /// The region, where one is named.
     pub(crate) region: Option<String>,
     /// The signature, decoded.
@@ -94,7 +94,7 @@ impl SignedRequest {
             secret_id: secret_id(authorization.secret_id)?,
             timestamp: parse_timestamp(header("X-TC-Timestamp")?)?,
             action: header("X-TC-Action")?.to_owned(),
-            version: header("X-TC-Version")?.to_owned(),
+            version: Some(header("X-TC-Version")?.to_owned()),
             region: http.header("X-TC-Region")?.filter(|region| !region.is_empty()).map(str::to_owned),
             signature: hex::decode(authorization.signature)
                 .map_err(|_| Error::InvalidAuthorization("the signature is not hexadecimal"))?,
@@ -142,9 +142,8 @@ impl SignedRequest {
             }
         };
         required("Nonce")?;
-        let (id, timestamp, action, version) =
-            (required("SecretId")?, required("Timestamp")?, required("Action")?, required("Version")?);
-        let region = value("Region");
+        let (id, timestamp, action) = (required("SecretId")?, required("Timestamp")?, required("Action")?);
+        let (version, region) = (value("Version"), value("Region"));
         signed.retain(|(name, _)| name != "Signature");
         Ok(Self {
             secret_id: secret_id(&id)?,
@@ -157,6 +156,17 @@ impl SignedRequest {
                 .map_err(|_| Error::InvalidAuthorization("the signature is not base64"))?,
             scheme: Scheme::Parameters { method, signed },
         })
+    }
+
+    /// Whether the signature says which service is addressed. The SDK for Node.js takes the service from the endpoint,
+    /// of which an address tells none.
+    pub(crate) fn names_a_service(&self) -> bool {
+        match &self.scheme {
+            Scheme::Tc3 { service, .. } => {
+                service != "localhost" && !service.bytes().all(|byte| byte.is_ascii_digit())
+            }
+            Scheme::Parameters { .. } => false,
+        }
     }
 
     /// The service that is addressed: that of the credential scope, or else the host's first label.

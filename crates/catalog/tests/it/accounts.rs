@@ -165,6 +165,7 @@ async fn key_pair_names_are_unique_per_owner(catalog: Catalog) {
     let mut tx = catalog.write().await.expect("a turn");
     insert_accounts(&mut tx).await;
     let pair = |owner| KeyPair {
+        description: String::new(),
         id: KeyPairId::random(),
         owner,
         name: "laptop".to_owned(),

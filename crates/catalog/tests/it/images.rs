@@ -83,8 +83,8 @@ async fn states_change_only_as_the_model_allows(catalog: Catalog) {
     assert!(matches!(published, Err(Error::Illegal(_))), "{published:?}");
     tx.transition_image(&image.id, ImageEvent::Deleted, None, at(2)).await.expect("a failed image goes");
     let row = tx.image(&image.id).await.expect("readable").expect("the row stays");
-    assert_eq!((row.state, row.failure), (ImageState::Deleted, Some(failure())));
-    assert!(matches!(tx.rename_image(&image.id, "b", "").await, Err(Error::Stale(_))));
+    assert_eq!((row.state, row.failure.clone()), (ImageState::Deleted, Some(failure())));
+    assert!(matches!(tx.set_image_attributes(&row).await, Err(Error::Stale(_))));
     let unknown = tx.transition_image(&ImageId::random(), ImageEvent::Failed, None, at(1)).await;
     assert!(matches!(unknown, Err(Error::Stale(_))), "{unknown:?}");
 }
@@ -103,14 +103,15 @@ async fn names_are_unique_until_they_are_given_back(catalog: Catalog) {
 
     let other = image(ALICE, &guangzhou(), "db");
     tx.insert_image(&other).await.expect("new");
-    let renamed = tx.rename_image(&other.id, "web", "x").await;
+    let wanted = Image { name: "web".to_owned(), description: "x".to_owned(), ..other.clone() };
+    let renamed = tx.set_image_attributes(&wanted).await;
     assert!(matches!(renamed, Err(Error::Conflict(Unique::ImageName))), "{renamed:?}");
     assert_eq!(tx.count_images(ALICE, &guangzhou()).await.expect("runs"), 2);
 
     tx.transition_image(&first.id, ImageEvent::Failed, None, at(1)).await.expect("it was being imported");
     assert!(!tx.custom_image_name_taken(ALICE, &guangzhou(), "web").await.expect("runs"));
     assert_eq!(tx.count_images(ALICE, &guangzhou()).await.expect("runs"), 1);
-    tx.rename_image(&other.id, "web", "x").await.expect("the name is free");
+    tx.set_image_attributes(&wanted).await.expect("the name is free");
     let row = tx.image(&other.id).await.expect("readable").expect("exists");
     assert_eq!((row.name.as_str(), row.description.as_str()), ("web", "x"));
 }
@@ -144,7 +145,7 @@ async fn share(tx: &mut Tx, image: &ImageId) {
 async fn names(tx: &mut Tx, query: &ImageQuery) -> Vec<(String, ImageView)> {
     let (images, total) = tx.images(query).await.expect("readable");
     assert!(total >= images.len() as u64);
-    images.into_iter().map(|(image, view)| (image.name, view)).collect()
+    images.into_iter().map(|listed| (listed.image.name, listed.view)).collect()
 }
 
 async fn each_view_shows_its_images(catalog: Catalog) {
@@ -208,7 +209,7 @@ async fn filters_narrow_and_pages_are_stable(catalog: Catalog) {
         let query = ImageQuery { offset, limit: 10, ..ImageQuery::all(ALICE, guangzhou()) };
         let (page, total) = tx.images(&query).await.expect("readable");
         assert_eq!(total, 25);
-        listed.extend(page.into_iter().map(|(image, _)| image));
+        listed.extend(page.into_iter().map(|listed| listed.image));
     }
     assert_eq!(listed, expected);
 

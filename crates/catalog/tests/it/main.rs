@@ -12,6 +12,7 @@ mod instances;
 mod records;
 mod references;
 mod sample;
+mod tags;
 mod tasks;
 
 /// A test per named case and database.

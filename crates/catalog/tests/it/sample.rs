@@ -6,7 +6,7 @@ use kiln_catalog::{PublishedManifest, Tx};
 use kiln_model::{
     Account, AppId, Architecture, BootMode, Contact, DiskId, DiskUsage, Image, ImageDisk, ImageId, ImageKind,
     ImageOrigin, ImageState, ImportClaim, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
-    LaunchSettings, LicenseType, ManifestKey, OperationState, PackKey, RegionId, Role, SnapshotId,
+    LaunchSettings, LicenseType, ManifestKey, OperationState, PackKey, Price, RegionId, Role, SnapshotId,
     SystemFacts, Task, TaskEvent, TaskId, TaskKind, TaskProgress, TaskState, Timestamp, Uin, ZoneId,
 };
 
@@ -70,12 +70,15 @@ pub(crate) fn image(owner: Uin, region: &RegionId, name: &str) -> Image {
         state: ImageState::Importing,
         name: name.to_owned(),
         description: String::new(),
+        family: String::new(),
+        deprecated: false,
         origin: ImageOrigin::Import,
         facts: facts(),
         size_bytes: 0,
         disks: Vec::new(),
         task: TaskId::random(),
         failure: None,
+        fee_of: None,
         created_at: at(0),
     }
 }
@@ -207,7 +210,12 @@ pub(crate) fn instance(image: &Image, ordinal: u32) -> Instance {
         base_manifest: image.system_disk().expect("a ready image has a system disk").manifest.clone(),
         system_disk: DiskId::random(),
         system_disk_bytes: 50 << 30,
-        instance_type: InstanceType { name: "S5.MEDIUM4".to_owned(), vcpus: 2, memory_bytes: 4 << 30 },
+        instance_type: InstanceType {
+            name: "S5.MEDIUM4".to_owned(),
+            vcpus: 2,
+            memory_bytes: 4 << 30,
+            price: Price::default(),
+        },
         private_address: Ipv4Addr::new(10, 0, 0, ordinal as u8),
         ssh_port: None,
         ordinal,

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Addressing, Seed, SeedFile, SeedNetwork};
+use super::{Addressing, Password, Seed, SeedFile, SeedNetwork, change};
 use crate::error::{Error, Result};
 
 /// The most user data, in bytes: what the EC2 and CVM interfaces allow.
@@ -46,15 +46,9 @@ fn check(seed: &Seed) -> Result<()> {
         return wrong("too many keys or files".into());
     }
     seed.ssh_authorized_keys.iter().try_for_each(|key| check_line("SSH key", key))?;
-    if let Some(password) = &seed.password {
-        check_line("password", &password.secret)?;
-        check_line("user name", &password.user)?;
-        if password.user.contains(':') {
-            return wrong("a user name cannot hold a colon".into());
-        }
-        if matches!(password.secret.as_str(), "R" | "RANDOM") {
-            return wrong("cloud-init takes this password as an order to make one up".into());
-        }
+    seed.password.iter().try_for_each(check_password)?;
+    if let Some(change) = &seed.change {
+        change.passwords.iter().try_for_each(check_password)?;
     }
     if seed.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA_BYTES) {
         return wrong(format!("user data are longer than {MAX_USER_DATA_BYTES} bytes"));
@@ -63,6 +57,18 @@ fn check(seed: &Seed) -> Result<()> {
         return wrong("a prefix is at most 32 bits long".into());
     }
     seed.files.iter().try_for_each(check_file)
+}
+
+fn check_password(password: &Password) -> Result<()> {
+    check_line("password", &password.secret)?;
+    check_line("user name", &password.user)?;
+    if password.user.contains(':') {
+        return Err(Error::Seed("a user name cannot hold a colon".into()));
+    }
+    if matches!(password.secret.as_str(), "R" | "RANDOM") {
+        return Err(Error::Seed("cloud-init takes this password as an order to make one up".into()));
+    }
+    Ok(())
 }
 
 fn check_line(what: &str, line: &str) -> Result<()> {
@@ -113,10 +119,10 @@ fn network_config(network: &SeedNetwork) -> Value {
 fn vendor_data(seed: &Seed) -> Vec<u8> {
     let mut config = b"#cloud-config\n".to_vec();
     config.extend(document(&vendor_config(seed)));
-    if seed.files.is_empty() {
+    if seed.files.is_empty() && seed.change.is_none() {
         return config;
     }
-    let parts = [("cloud-config", config), ("cloud-boothook", boot_hook(&seed.files))];
+    let parts = [("cloud-config", config), ("cloud-boothook", boot_hook(seed))];
     let mut text = format!("MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n\n");
     for (kind, body) in parts {
         text.push_str(&format!("--{BOUNDARY}\nContent-Type: text/{kind}; charset=\"utf-8\"\n"));
@@ -145,9 +151,9 @@ fn vendor_config(seed: &Seed) -> Value {
     config
 }
 
-fn boot_hook(files: &[SeedFile]) -> Vec<u8> {
+fn boot_hook(seed: &Seed) -> Vec<u8> {
     let mut script = "#cloud-boothook\n#!/bin/sh\nset -eu\numask 077\n".to_owned();
-    for file in files {
+    for file in &seed.files {
         let path = &file.path;
         let directory = path.rsplit_once('/').map_or("/", |(directory, _)| directory);
         let content = STANDARD.encode(&file.content);
@@ -157,6 +163,9 @@ fn boot_hook(files: &[SeedFile]) -> Vec<u8> {
              chmod {:o} '{path}.new'\nmv -f '{path}.new' '{path}'\n",
             file.mode
         ));
+    }
+    if let Some(change) = &seed.change {
+        script.push_str(&change::script(change, &seed.ssh_authorized_keys));
     }
     script.into_bytes()
 }
@@ -196,6 +205,7 @@ mod tests {
                 addressing: Addressing::Dhcp,
             },
             files: Vec::new(),
+            change: None,
         }
     }
 
@@ -273,7 +283,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("new/conf.ini").to_str().expect("text").to_owned();
         let file = SeedFile { path: path.clone(), mode: 0o640, content: b"a='b'\n$x".to_vec() };
-        let script = boot_hook(&[file]);
+        let script = boot_hook(&Seed { files: vec![file], ..seed() });
         let script =
             directory.path().join("hook").to_str().map(|path| (path.to_owned(), script)).expect("text");
         std::fs::write(&script.0, script.1).expect("written");

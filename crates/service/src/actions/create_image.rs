@@ -7,7 +7,7 @@ use kiln_model::{
 };
 use kiln_model::{LastOperation, OperationState};
 
-use super::commit_tasks;
+use super::{commit_tasks, tags};
 use crate::{Answer, Caller, CreateImage, Refusal, Service, checks};
 
 pub(super) async fn perform(
@@ -18,6 +18,8 @@ pub(super) async fn perform(
     let limits = service.limits_of(caller.account.uin).await?;
     checks::image_name(&request.name, &limits)?;
     checks::image_description(&request.description, &limits)?;
+    checks::image_family(&request.family)?;
+    tags::check(&request.tags, &tags::CVM)?;
     let instance = source(&request)?;
     let mut tx = service.catalog.write().await?;
     let instance = checks::own_instance(&mut tx, caller, instance).await?;
@@ -50,8 +52,7 @@ pub(super) async fn perform(
     tx.hold_instance(&instance.id, &task).await?;
     tx.set_last_operation(&instance.id, &operation(caller)).await?;
     // What the image is of, the instance's own image says, even if that one is deleted by now.
-    let facts =
-        tx.image(&instance.image).await?.map(|image| image.facts).ok_or_else(|| missing_facts(&instance))?;
+    let base = tx.image(&instance.image).await?.ok_or_else(|| missing_facts(&instance))?;
     let image = Image {
         id: id.clone(),
         region: caller.region.clone(),
@@ -60,15 +61,19 @@ pub(super) async fn perform(
         state: ImageState::Creating,
         name: request.name,
         description: request.description,
+        family: request.family,
+        deprecated: false,
         origin: ImageOrigin::Instance(instance.id),
-        facts,
+        facts: base.facts.clone(),
         size_bytes: instance.system_disk_bytes,
         disks: Vec::new(),
         task: task.clone(),
         failure: None,
+        fee_of: Some(base.fee_of_descendants()),
         created_at: now,
     };
     tx.insert_image(&image).await?;
+    tags::put(&mut tx, caller, id.as_str(), &request.tags, &tags::CVM).await?;
     commit_tasks(service, tx).await?;
     Ok(Answer::ImageAccepted { image: id, task })
 }

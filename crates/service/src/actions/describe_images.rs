@@ -1,10 +1,12 @@
-//! DescribeImages and DescribeImageQuota: the images that the caller sees, and how many may be its own.
+//! DescribeImages, DescribeImageFromFamily and DescribeImageQuota: the images that the caller sees, and how many may be
+//! its own.
 
 use std::sync::Arc;
 
-use kiln_catalog::{ImageQuery, ImageView, Tx};
+use kiln_catalog::{ImageQuery, ImageView, ListedImage, Tx};
 use kiln_model::{Image, ImageId, ImageState};
 
+use super::tags;
 use crate::{Answer, Caller, DescribeImages, Filter, Refusal, SeenImage, Service, checks};
 
 const MAX_IDS: usize = 100;
@@ -21,7 +23,7 @@ pub(super) async fn perform(
     };
     let mut tx = service.catalog.read().await?;
     let (found, total) = tx.images(&query).await?;
-    if let Some(missing) = request.images.iter().find(|id| !found.iter().any(|(image, _)| image.id == **id))
+    if let Some(missing) = request.images.iter().find(|id| !found.iter().any(|found| found.image.id == **id))
         && (found.len() as u64) < query.limit.min(request.images.len() as u64)
     {
         return Err(Refusal::not_found(
@@ -29,12 +31,29 @@ pub(super) async fn perform(
             format!("There is no image {missing} in {} that you can see.", caller.region),
         ));
     }
-    let mut images = Vec::with_capacity(found.len());
-    for (image, view) in found {
-        let percent = percent(&mut tx, &image).await?;
-        images.push(SeenImage { image, view, percent });
-    }
+    let images = seen(&mut tx, caller, found).await?;
     Ok(Answer::Images { images, total })
+}
+
+pub(super) async fn newest(service: &Arc<Service>, caller: &Caller, family: &str) -> Result<Answer, Refusal> {
+    checks::image_family(family)?;
+    let mut tx = service.catalog.read().await?;
+    let newest = tx.newest_of_family(caller.account.uin, &caller.region, family).await?;
+    let mut images = seen(&mut tx, caller, newest.into_iter().collect()).await?;
+    Ok(Answer::FamilyImage(images.pop().map(Box::new)))
+}
+
+/// Images with what their viewer sees beside them.
+async fn seen(tx: &mut Tx, caller: &Caller, found: Vec<ListedImage>) -> Result<Vec<SeenImage>, Refusal> {
+    let ids = found.iter().map(|listed| listed.image.id.as_str());
+    let mut tags = tx.tags_of(caller.account.uin, ids).await?;
+    let mut images = Vec::with_capacity(found.len());
+    for ListedImage { image, view, being_copied } in found {
+        let percent = percent(tx, &image).await?;
+        let tags = tags.remove(image.id.as_str()).unwrap_or_default();
+        images.push(SeenImage { image, view, percent, being_copied, tags });
+    }
+    Ok(images)
 }
 
 pub(super) async fn quota(service: &Arc<Service>, caller: &Caller) -> Result<Answer, Refusal> {
@@ -79,6 +98,8 @@ fn query(caller: &Caller, request: &DescribeImages) -> Result<Option<ImageQuery>
     let mut query = ImageQuery {
         offset: request.offset,
         limit: checks::page_limit(request.limit)?,
+        states: request.states.clone(),
+        being_copied: request.being_copied,
         ..ImageQuery::all(caller.account.uin, caller.region.clone())
     };
     if !request.images.is_empty() {
@@ -104,6 +125,10 @@ fn apply(query: &mut ImageQuery, filter: &Filter) -> Result<bool, Refusal> {
             ),
         ));
     }
+    if let Some(condition) = tags::condition(filter) {
+        query.tags.push(condition);
+        return Ok(true);
+    }
     match filter.name.as_str() {
         "image-id" => {
             let ids: Vec<ImageId> = filter.values.iter().filter_map(|text| text.parse().ok()).collect();
@@ -121,8 +146,6 @@ fn apply(query: &mut ImageQuery, filter: &Filter) -> Result<bool, Refusal> {
         }
         "image-name" => narrow(&mut query.names_contain, filter),
         "platform" => narrow(&mut query.platforms_contain, filter),
-        // No image carries a tag yet, so no image fulfils a condition on tags.
-        name if name == "tag-key" || name == "tag-value" || name.starts_with("tag:") => Ok(false),
         other => Err(Refusal::invalid(
             "InvalidFilter",
             format!(

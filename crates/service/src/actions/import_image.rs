@@ -7,7 +7,7 @@ use kiln_model::{
 };
 use kiln_transfer::SourceUrl;
 
-use super::commit_tasks;
+use super::{commit_tasks, tags};
 use crate::policy::{UnknownSystem, find_system};
 use crate::{Answer, Caller, ImportImage, Refusal, Service, checks};
 
@@ -30,6 +30,8 @@ pub(super) async fn perform(
     let limits = service.limits_of(caller.account.uin).await?;
     checks::image_name(&request.name, &limits)?;
     checks::image_description(&request.description, &limits)?;
+    checks::image_family(&request.family)?;
+    tags::check(&request.tags, &tags::CVM)?;
     let platform = platform(service, &request.claim)?;
     if let Err(error) = SourceUrl::parse(&request.url) {
         return Err(Refusal::invalid(
@@ -48,7 +50,9 @@ pub(super) async fn perform(
     let kind =
         TaskKind::ImportImage { image: id.clone(), url: request.url.clone(), claim: request.claim.clone() };
     let task = super::enqueue(&mut tx, caller, &caller.region, kind).await?;
+    let tags = request.tags.clone();
     tx.insert_image(&new_image(caller, request, platform, id.clone(), task.clone(), now)).await?;
+    tags::put(&mut tx, caller, id.as_str(), &tags, &tags::CVM).await?;
     commit_tasks(service, tx).await?;
     Ok(Answer::ImageAccepted { image: id, task })
 }
@@ -90,6 +94,8 @@ fn new_image(
         state: ImageState::Importing,
         name: request.name,
         description: request.description,
+        family: request.family,
+        deprecated: false,
         origin: ImageOrigin::Import,
         facts: SystemFacts {
             os_name: format!("{platform} {version}").trim().to_owned(),
@@ -103,6 +109,7 @@ fn new_image(
         disks: Vec::new(),
         task,
         failure: None,
+        fee_of: None,
         created_at: now,
     }
 }

@@ -7,19 +7,23 @@ mod delete_images;
 mod describe_images;
 mod describe_instances;
 mod exports;
+mod guest_settings;
 mod image_report;
 mod import_image;
 mod import_permission;
+mod instance_types;
 mod key_pairs;
 mod keys;
 mod limits;
 mod modify_image;
 mod operations;
 mod power_instances;
+mod prices;
 mod run_instances;
 mod share_image;
 mod sub_accounts;
 mod sync_images;
+mod tags;
 mod tasks;
 
 use std::sync::Arc;
@@ -51,6 +55,7 @@ pub(crate) async fn perform(
         Command::CreateImage(request) => create_image::perform(service, caller, request).await,
         Command::SyncImages(request) => sync_images::perform(service, caller, request).await,
         Command::DescribeImages(request) => describe_images::perform(service, caller, request).await,
+        Command::DescribeImageFromFamily(family) => describe_images::newest(service, caller, &family).await,
         Command::DescribeImageQuota => describe_images::quota(service, caller).await,
         Command::ModifyImageAttribute(request) => modify_image::perform(service, caller, request).await,
         Command::ModifyImageSharePermission(request) => share_image::perform(service, caller, request).await,
@@ -77,11 +82,10 @@ pub(crate) async fn perform(
         Command::TerminateInstances { instances, dry_run } => {
             power_instances::terminate(service, caller, &instances, dry_run).await
         }
-        Command::ImportKeyPair { name, public_key } => {
-            key_pairs::import(service, caller, name, public_key).await
-        }
-        Command::DescribeKeyPairs { key_pairs } => key_pairs::describe(service, caller, &key_pairs).await,
-        Command::DeleteKeyPairs { key_pairs } => key_pairs::delete(service, caller, &key_pairs).await,
+        Command::KeyPair(command) => key_pairs::perform(service, caller, command).await,
+        Command::Guest(command) => guest_settings::perform(service, caller, command).await,
+        Command::Price(command) => prices::perform(service, caller, command).await,
+        Command::Tag(command) => tags::perform(service, caller, command).await,
         Command::DescribeAccountQuota { filters } => limits::quota(service, caller, &filters).await,
         Command::Account(command) => account_commands::perform(service, caller, command).await,
         Command::DescribeTasks(request) => tasks::describe(service, caller, request).await,
@@ -147,8 +151,10 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::StopInstances { instances, .. } => ("StopInstances", list(instances)),
         Command::RebootInstances { instances, .. } => ("RebootInstances", list(instances)),
         Command::TerminateInstances { instances, .. } => ("TerminateInstances", list(instances)),
-        Command::ImportKeyPair { name, .. } => ("ImportKeyPair", name.clone()),
-        Command::DeleteKeyPairs { key_pairs } => ("DeleteKeyPairs", list(key_pairs)),
+        Command::KeyPair(command) => command.name_and_subject(),
+        Command::Guest(command) => command.name_and_subject(),
+        Command::Price(command) => command.name_and_subject(),
+        Command::Tag(command) => command.name_and_subject(),
         Command::Account(command) => account_commands::name_and_subject(command),
         Command::CancelTask { task } => ("CancelTask", task.to_string()),
         Command::OpenImageExport { image, .. } => ("OpenImageExport", image.to_string()),
@@ -156,12 +162,12 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         | Command::DescribeZones
         | Command::GetCallerIdentity
         | Command::DescribeImages(_)
+        | Command::DescribeImageFromFamily(_)
         | Command::DescribeImageQuota
         | Command::DescribeImageSharePermission { .. }
         | Command::DescribeImportImageOs
         | Command::DescribeImageReport { .. }
         | Command::DescribeInstances(_)
-        | Command::DescribeKeyPairs { .. }
         | Command::DescribeTasks(_)
         | Command::DescribeInstanceConnection { .. }
         | Command::DescribeStores

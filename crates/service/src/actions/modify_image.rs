@@ -1,4 +1,4 @@
-//! ModifyImageAttribute: an image's name and description.
+//! ModifyImageAttribute: an image's name, description, family, and whether it is deprecated.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ pub(super) async fn perform(
     if let Some(description) = &request.description {
         checks::image_description(description, &limits)?;
     }
+    request.family.as_deref().map_or(Ok(()), checks::image_family)?;
     let mut tx = service.catalog.write().await?;
     if let (_, ImageView::Shared) = checks::visible_image(&mut tx, caller, &request.image).await? {
         return Err(Refusal::denied(
@@ -25,12 +26,15 @@ pub(super) async fn perform(
             format!("Image {} is shared with you; only its owner may change it.", request.image),
         ));
     }
-    let image = checks::own_image(&mut tx, caller, &request.image).await?;
-    let name = request.name.unwrap_or_else(|| image.name.clone());
-    if name != image.name {
+    let mut image = checks::own_image(&mut tx, caller, &request.image).await?;
+    if let Some(name) = request.name.filter(|name| *name != image.name) {
         checks::image_name_is_free(&mut tx, &caller.account, &caller.region, &name).await?;
+        image.name = name;
     }
-    tx.rename_image(&image.id, &name, &request.description.unwrap_or(image.description)).await?;
+    image.description = request.description.unwrap_or(image.description);
+    image.family = request.family.unwrap_or(image.family);
+    image.deprecated = request.deprecated.unwrap_or(image.deprecated);
+    tx.set_image_attributes(&image).await?;
     tx.commit().await?;
     Ok(Answer::Done)
 }

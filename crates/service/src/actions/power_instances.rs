@@ -10,8 +10,6 @@ use kiln_model::{
 use super::commit_tasks;
 use crate::{Answer, Caller, Refusal, Service, checks};
 
-const MAX_IDS: usize = 100;
-
 /// What distinguishes the four operations.
 struct Operation {
     action: &'static str,
@@ -87,21 +85,7 @@ async fn perform(
     operation: Operation,
     kind: impl Fn(InstanceId) -> TaskKind,
 ) -> Result<Answer, Refusal> {
-    if ids.is_empty() {
-        return Err(Refusal::invalid(
-            "MissingParameter",
-            "InstanceIds is empty. Name at least one instance.",
-        ));
-    }
-    if ids.len() > MAX_IDS {
-        return Err(Refusal::invalid(
-            "InvalidParameterValue.LimitExceeded",
-            format!("InstanceIds has {} entries; at most {MAX_IDS} are allowed.", ids.len()),
-        ));
-    }
-    let mut ids = ids.to_vec();
-    ids.sort();
-    ids.dedup();
+    let ids = checks::instance_ids(ids)?;
     let mut tx = service.catalog.write().await?;
     let mut instances: Vec<Instance> = Vec::with_capacity(ids.len());
     for id in &ids {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use kiln_catalog::{ClientTokenUse, Tx};
 use kiln_model::{
     BootMode, DiskId, Image, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
-    LaunchSettings, Limits, OperationState, Region, TaskKind, Timestamp, Zone,
+    LaunchSettings, Limits, OperationState, Region, TaskKind, Timestamp, Zone, ZoneId,
 };
 
-use super::commit_tasks;
+use super::{commit_tasks, tags};
 use crate::machines::private_address;
 use crate::{Answer, Caller, Refusal, RunInstances, Service, checks};
 
@@ -27,7 +27,7 @@ pub(super) async fn perform(
     check_form(&request)?;
     let limits = service.limits_of(caller.account.uin).await?;
     let instance_type = instance_type(service, request.instance_type.as_deref())?;
-    let zone = zone(service, caller, &request)?;
+    let zone = zone(service, caller, request.zone.as_ref())?;
     service.machines.qemu().await.map_err(|error| unavailable("ResourceUnavailable.Qemu", &error))?;
     let mut tx = service.catalog.write().await?;
     if let Some(launched) = launched_before(&mut tx, caller, &request).await? {
@@ -94,17 +94,27 @@ fn check_form(request: &RunInstances) -> Result<(), Refusal> {
         check_hostname(hostname)?;
     }
     if let Some(password) = &request.password {
-        check_password(password)?;
+        check_password(password, "LoginSettings.Password")?;
     }
     if let Some(encoded) = &request.user_data_base64 {
-        kiln_qemu::seed::decode_user_data(encoded)
-            .map_err(|error| Refusal::invalid("InvalidUserDataFormat", format!("UserData: {error}.")))?;
+        check_user_data(encoded)?;
     }
-    Ok(())
+    tags::check(&request.tags, &tags::CVM)
+}
+
+/// That user data are base64, and not too long.
+pub(super) fn check_user_data(encoded: &str) -> Result<(), Refusal> {
+    match kiln_qemu::seed::decode_user_data(encoded) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Refusal::invalid(
+            "InvalidParameterValue.InvalidUserDataFormat",
+            format!("UserData: {error}."),
+        )),
+    }
 }
 
 /// Host names by RFC 1123: labels of letters, digits and inner hyphens.
-fn check_hostname(hostname: &str) -> Result<(), Refusal> {
+pub(super) fn check_hostname(hostname: &str) -> Result<(), Refusal> {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
@@ -122,7 +132,7 @@ fn check_hostname(hostname: &str) -> Result<(), Refusal> {
     ))
 }
 
-fn check_password(password: &str) -> Result<(), Refusal> {
+pub(super) fn check_password(password: &str, parameter: &str) -> Result<(), Refusal> {
     let kinds = [
         password.chars().any(|c| c.is_ascii_lowercase()),
         password.chars().any(|c| c.is_ascii_uppercase()),
@@ -135,12 +145,17 @@ fn check_password(password: &str) -> Result<(), Refusal> {
     }
     Err(Refusal::invalid(
         "InvalidPassword",
-        "LoginSettings.Password must be 8 to 30 printable characters of at least two kinds: lower case, upper case, \
-         digits, punctuation.",
+        format!(
+            "{parameter} must be 8 to 30 printable characters of at least two kinds: lower case, upper case, digits, \
+             punctuation."
+        ),
     ))
 }
 
-fn instance_type<'a>(service: &'a Service, asked: Option<&str>) -> Result<&'a InstanceType, Refusal> {
+pub(super) fn instance_type<'a>(
+    service: &'a Service,
+    asked: Option<&str>,
+) -> Result<&'a InstanceType, Refusal> {
     let types = &service.config.instance_types;
     let Some(asked) = asked else { return Ok(&types[0]) };
     types.iter().find(|known| known.name == asked).ok_or_else(|| {
@@ -152,11 +167,14 @@ fn instance_type<'a>(service: &'a Service, asked: Option<&str>) -> Result<&'a In
     })
 }
 
-fn zone<'a>(service: &'a Service, caller: &Caller, request: &RunInstances) -> Result<&'a Zone, Refusal> {
+pub(super) fn zone<'a>(
+    service: &'a Service,
+    caller: &Caller,
+    asked: Option<&ZoneId>,
+) -> Result<&'a Zone, Refusal> {
     let region: &Region = service
         .region(&caller.region)
         .ok_or_else(|| Refusal::internal(format!("region {}", caller.region)))?;
-    let asked = request.zone.as_ref();
     region.zones.iter().find(|zone| asked.is_none_or(|asked| zone.id == *asked)).ok_or_else(|| {
         let names: Vec<_> = region.zones.iter().map(|zone| zone.id.as_str()).collect();
         Refusal::invalid(
@@ -191,13 +209,7 @@ fn system_disk_bytes(image: &Image, request: &RunInstances) -> Result<u64, Refus
 
 async fn check_key_pairs(tx: &mut Tx, caller: &Caller, request: &RunInstances) -> Result<(), Refusal> {
     for id in &request.key_pairs {
-        let pair = tx.key_pair(id).await?.filter(|pair| pair.owner == caller.account.uin);
-        if pair.is_none() {
-            return Err(Refusal::not_found(
-                "InvalidKeyPairId.NotFound",
-                format!("You have no key pair {id}. Import one first: ImportKeyPair."),
-            ));
-        }
+        checks::own_key_pair(tx, caller, id).await?;
     }
     Ok(())
 }
@@ -295,6 +307,7 @@ impl Launch<'_> {
                 key_pairs: self.request.key_pairs.clone(),
                 user_data_base64: self.request.user_data_base64.clone(),
                 network_file_missing: None,
+                change: None,
             },
             last_operation: LastOperation {
                 action: ACTION.to_owned(),
@@ -306,6 +319,7 @@ impl Launch<'_> {
             created_at: Timestamp::now(),
         };
         tx.insert_instance(&instance).await?;
+        tags::put(tx, self.caller, id.as_str(), &self.request.tags, &tags::CVM).await?;
         Ok(id)
     }
 

@@ -41,9 +41,10 @@ pub(super) async fn describe(
     caller: &Caller,
     image: &ImageId,
 ) -> Result<Answer, Refusal> {
+    let limit = service.limits_of(caller.account.uin).await?.shares_per_image;
     let mut tx = service.catalog.read().await?;
     let image = checks::own_image(&mut tx, caller, image).await?;
-    Ok(Answer::Shares(tx.shares_of(&image.id).await?))
+    Ok(Answer::Shares { shares: tx.shares_of(&image.id).await?, limit })
 }
 
 /// The accounts that are named, each of which must exist and be another's.

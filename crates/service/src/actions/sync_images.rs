@@ -128,12 +128,15 @@ async fn accept_copy(
         state: ImageState::Syncing,
         name: name.to_owned(),
         description: source.description.clone(),
+        family: source.family.clone(),
+        deprecated: source.deprecated,
         origin: ImageOrigin::Copy { image: source.id.clone(), region: source.region.clone() },
         facts: source.facts.clone(),
         size_bytes: source.size_bytes,
         disks: Vec::new(),
         task: task.clone(),
         failure: None,
+        fee_of: Some(source.fee_of_descendants()),
         created_at: now,
     };
     tx.insert_image(&image).await?;

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use kiln_catalog::Tx;
-use kiln_model::{BootMode, Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings};
+use kiln_model::{BootMode, GuestChange, Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings};
 use kiln_qemu::layout;
-use kiln_qemu::seed::{Addressing, Password, Seed, SeedFile, SeedNetwork};
+use kiln_qemu::seed::{Addressing, Password, Seed, SeedChange, SeedFile, SeedNetwork};
 
 use super::{JobContext, JobError, network_file, power};
 use crate::machines::mac_address;
@@ -44,6 +44,24 @@ async fn bring_up(context: &JobContext, instance: &mut Instance) -> Result<(), J
     power::power_on(context, instance).await
 }
 
+/// Writes the seed anew where the guest is to find something changed at the start that comes.
+pub(super) async fn renew_seed(context: &JobContext, instance: &Instance) -> Result<(), JobError> {
+    if instance.settings.change.is_none() {
+        return Ok(());
+    }
+    let files = network_file::seed_files(context, instance).await?;
+    write_seed(&context.service.machines.dir(&instance.id), &seed(context, instance, files).await?).await
+}
+
+/// Forgets what a guest was to find changed, in the transaction in which its start ends: it has made the change then.
+pub(super) async fn forget_change(tx: &mut Tx, instance: &Instance) -> kiln_catalog::Result<()> {
+    if instance.settings.change.is_none() {
+        return Ok(());
+    }
+    let settings = LaunchSettings { change: None, password: None, ..instance.settings.clone() };
+    tx.set_launch_settings(&instance.id, &settings).await
+}
+
 /// Forgets the launch's password, in the transaction in which the launch ends: the guest has it then, or never will.
 pub(super) async fn forget_password(tx: &mut Tx, instance: &Instance) -> kiln_catalog::Result<()> {
     if instance.settings.password.is_none() {
@@ -77,6 +95,16 @@ async fn write_seed(dir: &Path, seed: &Seed) -> Result<(), JobError> {
     Ok(tokio::fs::write(dir.join(layout::SEED), image).await?)
 }
 
+fn seed_change(change: GuestChange) -> SeedChange {
+    let passwords = change.passwords.into_iter();
+    SeedChange {
+        name: change.request_id,
+        passwords: passwords.map(|set| Password { user: set.user, secret: set.secret }).collect(),
+        former_keys: change.former_keys,
+        password_login: change.password_login,
+    }
+}
+
 /// What the guest is told: its name, keys, password and network, and its user's own data.
 async fn seed(context: &JobContext, instance: &Instance, files: Vec<SeedFile>) -> Result<Seed, JobError> {
     let settings = &instance.settings;
@@ -95,6 +123,7 @@ async fn seed(context: &JobContext, instance: &Instance, files: Vec<SeedFile>) -
         hostname: settings.hostname.clone(),
         ssh_authorized_keys: keys,
         password: settings.password.clone().map(|secret| Password { user: DEFAULT_USER.to_owned(), secret }),
+        change: settings.change.clone().map(seed_change),
         user_data,
         network: SeedNetwork {
             mac: mac_address(instance.ordinal),

@@ -36,8 +36,7 @@ pub(super) async fn prepare(
     let image = context.service.catalog.read().await?.image(&instance.image).await?;
     if image.is_none_or(|image| brings_files_by_seed(&image.facts)) {
         write_empty_overlay(root, instance.system_disk_bytes).await?;
-        let content = linux_text(&facts).into_bytes();
-        return Ok(vec![SeedFile { path: LINUX_PATH.to_owned(), mode: MODE, content }]);
+        return Ok(vec![seed_file(&facts)]);
     }
     let base = Arc::new(context.store()?.open_disk(&instance.base_manifest).await?);
     match placed(context, instance, &base, facts).await {
@@ -55,6 +54,18 @@ pub(super) async fn prepare(
         }
     }
     Ok(Vec::new())
+}
+
+/// The files that the seed of an instance that was launched before is to bring.
+pub(super) async fn seed_files(context: &JobContext, instance: &Instance) -> Result<Vec<SeedFile>, JobError> {
+    let Some(facts) = context.service.machines.network_facts(instance) else { return Ok(Vec::new()) };
+    let image = context.service.catalog.read().await?.image(&instance.image).await?;
+    let by_seed = image.is_none_or(|image| brings_files_by_seed(&image.facts));
+    Ok(if by_seed { vec![seed_file(&facts)] } else { Vec::new() })
+}
+
+fn seed_file(facts: &NetworkFacts) -> SeedFile {
+    SeedFile { path: LINUX_PATH.to_owned(), mode: MODE, content: linux_text(facts).into_bytes() }
 }
 
 fn brings_files_by_seed(facts: &SystemFacts) -> bool {

@@ -35,7 +35,8 @@ pub(super) async fn reboot(context: &JobContext, id: &InstanceId, mode: StopMode
     let instance = held_instance(context, id).await?;
     context.progress.begin("reboot", 0);
     match (context.service.machines.get(id), mode) {
-        (Some(machine), StopMode::Hard) => machine.reset().await?,
+        // A reset keeps the seed that the machine started with.
+        (Some(machine), StopMode::Hard) if instance.settings.change.is_none() => machine.reset().await?,
         _ => {
             switch_off(context, &instance, mode).await?;
             power_on(context, &instance).await?;
@@ -53,8 +54,11 @@ pub(super) async fn power_on(context: &JobContext, instance: &Instance) -> Resul
     let mut instance = instance.clone();
     let mut attempt = 1;
     loop {
-        if machines.forwards_ssh() && machines.get(&instance.id).is_none() {
-            choose_port(context, &mut instance).await?;
+        if machines.get(&instance.id).is_none() {
+            super::launch::renew_seed(context, &instance).await?;
+            if machines.forwards_ssh() {
+                choose_port(context, &mut instance).await?;
+            }
         }
         let Err(error) = machines.power_on(&context.service, &instance).await else { return Ok(()) };
         let taken =
@@ -127,6 +131,9 @@ pub(super) async fn complete(
     let instance = tx.instance(id).await?;
     if let Some(instance) = &instance {
         super::launch::forget_password(&mut tx, instance).await?;
+        if state == InstanceState::Running {
+            super::launch::forget_change(&mut tx, instance).await?;
+        }
     }
     let present = instance.map(|instance| instance.state);
     if present != Some(state) {

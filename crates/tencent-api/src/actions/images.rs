@@ -1,6 +1,6 @@
 //! What the actions on images take and mean.
 
-use kiln_model::{Architecture, BootMode, ImportClaim, LicenseType, RegionId};
+use kiln_model::{Architecture, BootMode, ImportClaim, LicenseType, RegionId, Tag};
 use kiln_service::{
     Command, CreateImage, DeleteImages, DescribeImages, Filter, ImportImage, ModifyImageAttribute,
     ModifyImageSharePermission, SyncImages,
@@ -11,13 +11,27 @@ use crate::parameter::{Arguments, Kind, Parameter, harmless, only, optional, ref
 
 /// The error code for an image id of the wrong form.
 pub(super) const IMAGE_ID: &str = "InvalidImageId.Malformed";
-/// Why tags are refused: whoever sets some will look for them.
-pub(super) const NO_TAGS: &str = "tags are not kept; leave them out";
-const NO_FAMILIES: &str = "image families are not kept; leave it out";
 const NO_KEYS: &str = "images are not encrypted; leave it out";
 
 /// A condition of a list.
 pub(super) const FILTER: &[Parameter] = &[required("Name", Kind::Text), required("Values", Kind::Texts)];
+
+/// The tags that a new resource gets.
+pub(super) const TAG_SPECIFICATION: &[Parameter] =
+    &[required("ResourceType", Kind::Text), required("Tags", Kind::Objects(TAG))];
+const TAG: &[Parameter] = &[required("Key", Kind::Text), required("Value", Kind::Text)];
+
+/// The tags of a `TagSpecification`, which can only be for resources of the kind that the action makes.
+pub(super) fn tags(arguments: &Arguments, kind: &'static str) -> Result<Vec<Tag>, Error> {
+    let mut tags = Vec::new();
+    for specification in arguments.objects("TagSpecification") {
+        specification.choice("ResourceType", &[(kind, ())])?;
+        for tag in specification.objects("Tags") {
+            tags.push(Tag { key: tag.required_text("Key")?, value: tag.required_text("Value")? });
+        }
+    }
+    Ok(tags)
+}
 
 pub(super) const IMPORT: &[Parameter] = &[
     required("Architecture", Kind::Text),
@@ -28,10 +42,10 @@ pub(super) const IMPORT: &[Parameter] = &[
     optional("ImageDescription", Kind::Text),
     optional("DryRun", Kind::Flag),
     optional("Force", Kind::Flag),
-    refused("TagSpecification", NO_TAGS),
+    optional("TagSpecification", Kind::Objects(TAG_SPECIFICATION)),
     optional("LicenseType", Kind::Text),
     optional("BootMode", Kind::Text),
-    refused("ImageFamily", NO_FAMILIES),
+    optional("ImageFamily", Kind::Text),
     refused(
         "ImportImageDataDiskList",
         "an image has a system disk only; import data disks as images of their own",
@@ -57,6 +71,8 @@ pub(super) fn import(arguments: &Arguments) -> Result<Command, Error> {
         description: arguments.text("ImageDescription").unwrap_or_default(),
         url: arguments.required_text("ImageUrl")?,
         claim,
+        family: arguments.text("ImageFamily").unwrap_or_default(),
+        tags: tags(arguments, "image")?,
         dry_run: arguments.flag("DryRun"),
     }))
 }
@@ -70,8 +86,8 @@ pub(super) const CREATE: &[Parameter] = &[
     optional("DataDiskIds", Kind::Texts),
     optional("SnapshotIds", Kind::Texts),
     optional("DryRun", Kind::Flag),
-    refused("TagSpecification", NO_TAGS),
-    refused("ImageFamily", NO_FAMILIES),
+    optional("TagSpecification", Kind::Objects(TAG_SPECIFICATION)),
+    optional("ImageFamily", Kind::Text),
 ];
 
 pub(super) fn create(arguments: &Arguments) -> Result<Command, Error> {
@@ -82,6 +98,8 @@ pub(super) fn create(arguments: &Arguments) -> Result<Command, Error> {
         snapshots: arguments.texts("SnapshotIds").to_vec(),
         data_disks: arguments.texts("DataDiskIds").to_vec(),
         power_off: arguments.flag("ForcePoweroff"),
+        family: arguments.text("ImageFamily").unwrap_or_default(),
+        tags: tags(arguments, "image")?,
         dry_run: arguments.flag("DryRun"),
     }))
 }
@@ -123,7 +141,14 @@ pub(super) fn describe(arguments: &Arguments) -> Result<Command, Error> {
         filters: filters(arguments)?,
         offset: arguments.integer("Offset").unwrap_or(0),
         limit: arguments.integer("Limit"),
+        ..DescribeImages::default()
     }))
+}
+
+pub(super) const FAMILY: &[Parameter] = &[required("ImageFamily", Kind::Text)];
+
+pub(super) fn from_family(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::DescribeImageFromFamily(arguments.required_text("ImageFamily")?))
 }
 
 /// The conditions of a list.
@@ -138,8 +163,8 @@ pub(super) const MODIFY: &[Parameter] = &[
     required("ImageId", Kind::Text),
     optional("ImageName", Kind::Text),
     optional("ImageDescription", Kind::Text),
-    refused("ImageFamily", NO_FAMILIES),
-    only("ImageDeprecated", Kind::Flag, &["false"], "images are not marked as deprecated"),
+    optional("ImageFamily", Kind::Text),
+    optional("ImageDeprecated", Kind::Flag),
 ];
 
 pub(super) fn modify(arguments: &Arguments) -> Result<Command, Error> {
@@ -147,6 +172,8 @@ pub(super) fn modify(arguments: &Arguments) -> Result<Command, Error> {
         image: arguments.required_id("ImageId", IMAGE_ID)?,
         name: arguments.text("ImageName"),
         description: arguments.text("ImageDescription"),
+        family: arguments.text("ImageFamily"),
+        deprecated: arguments.optional_flag("ImageDeprecated"),
     }))
 }
 

@@ -1,11 +1,15 @@
 //! What the actions on instances take and mean, except launching.
 
 use kiln_model::StopMode;
-use kiln_service::{Command, DescribeInstances};
+use kiln_service::{
+    Command, DescribeInstances, GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs,
+    PriceCommand, ResetInstancesPassword,
+};
 
 use super::images::{FILTER, filters};
-use crate::error::Error;
-use crate::parameter::{Arguments, Kind, Parameter, harmless, optional, required};
+use super::key_pairs::KEY_PAIR_ID;
+use crate::error::{Error, shortened};
+use crate::parameter::{Arguments, Kind, Parameter, harmless, only, optional, refused, refused_as, required};
 
 /// The error code for an instance id of the wrong form.
 pub(super) const INSTANCE_ID: &str = "InvalidInstanceId.Malformed";
@@ -99,4 +103,91 @@ pub(super) fn terminate(arguments: &Arguments) -> Result<Command, Error> {
         instances: arguments.ids("InstanceIds", INSTANCE_ID)?,
         dry_run: arguments.flag("DryRun"),
     })
+}
+
+pub(super) const KEY_PAIRS: &[Parameter] = &[
+    required("InstanceIds", Kind::Texts),
+    required("KeyIds", Kind::Texts),
+    optional("ForceStop", Kind::Flag),
+];
+
+pub(super) fn associate(arguments: &Arguments) -> Result<Command, Error> {
+    key_pairs(arguments, true)
+}
+
+pub(super) fn disassociate(arguments: &Arguments) -> Result<Command, Error> {
+    key_pairs(arguments, false)
+}
+
+fn key_pairs(arguments: &Arguments, associate: bool) -> Result<Command, Error> {
+    Ok(Command::Guest(GuestCommand::ModifyKeyPairs(ModifyInstancesKeyPairs {
+        instances: arguments.ids("InstanceIds", INSTANCE_ID)?,
+        key_pairs: arguments.ids("KeyIds", KEY_PAIR_ID)?,
+        associate,
+        restart: arguments.flag("ForceStop"),
+    })))
+}
+
+pub(super) const PASSWORD: &[Parameter] = &[
+    required("InstanceIds", Kind::Texts),
+    required("Password", Kind::Text),
+    optional("UserName", Kind::Text),
+    optional("ForceStop", Kind::Flag),
+];
+
+pub(super) fn reset_password(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::Guest(GuestCommand::ResetPassword(ResetInstancesPassword {
+        instances: arguments.ids("InstanceIds", INSTANCE_ID)?,
+        user: arguments.text("UserName"),
+        password: arguments.required_text("Password")?,
+        restart: arguments.flag("ForceStop"),
+    })))
+}
+
+const NO_ROLES: &str = "instances take no roles; leave it out";
+
+pub(super) const MODIFY: &[Parameter] = &[
+    required("InstanceIds", Kind::Texts),
+    optional("InstanceName", Kind::Text),
+    optional("UserData", Kind::Text),
+    refused_as(
+        "SecurityGroups",
+        "InvalidSecurityGroupId.NotFound",
+        "there are no security groups, so they would protect nothing; leave it out",
+    ),
+    refused("CamRoleName", NO_ROLES),
+    optional("HostName", Kind::Text),
+    only("DisableApiTermination", Kind::Flag, &["false"], "instances are not protected from termination"),
+    refused("CamRoleType", NO_ROLES),
+    optional("AutoReboot", Kind::Flag),
+    only("EnableJumboFrame", Kind::Flag, &["false"], super::launch::NO_NETWORKS),
+];
+
+pub(super) fn modify(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::Guest(GuestCommand::ModifyAttribute(ModifyInstancesAttribute {
+        instances: arguments.ids("InstanceIds", INSTANCE_ID)?,
+        name: arguments.text("InstanceName"),
+        user_data_base64: arguments.text("UserData"),
+        hostname: arguments.text("HostName"),
+        restart: arguments.optional_flag("AutoReboot").unwrap_or(true),
+    })))
+}
+
+pub(super) const ATTRIBUTES: &[Parameter] =
+    &[required("Attributes", Kind::Texts), required("InstanceIds", Kind::Texts)];
+
+pub(super) fn attributes(arguments: &Arguments) -> Result<Command, Error> {
+    if let Some(other) = arguments.texts("Attributes").iter().find(|attribute| *attribute != "UserData") {
+        let reason = format!("there is no attribute {:?}; the only one is UserData", shortened(other));
+        return Err(arguments.invalid("Attributes", reason));
+    }
+    Ok(Command::Guest(GuestCommand::DescribeAttributes {
+        instances: arguments.ids("InstanceIds", INSTANCE_ID)?,
+    }))
+}
+
+pub(super) const TYPES: &[Parameter] = &[optional("Filters", Kind::Objects(FILTER))];
+
+pub(super) fn types(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::Price(PriceCommand::InstanceTypes { filters: filters(arguments)? }))
 }

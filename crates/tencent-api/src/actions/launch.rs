@@ -6,17 +6,18 @@
 use kiln_model::ZoneId;
 use kiln_service::{Command, RunInstances};
 
-use super::images::{IMAGE_ID, NO_TAGS};
+use super::images::{IMAGE_ID, TAG_SPECIFICATION, tags};
 use super::key_pairs::KEY_PAIR_ID;
 use crate::error::Error;
 use crate::parameter::{Arguments, Kind, Parameter, harmless, only, optional, refused, refused_as, required};
 
-const NO_NETWORKS: &str = "every instance is in the network that the server's configuration gives it";
-const NO_HOSTS: &str = "there are no dedicated hosts, clusters or groups; leave it out";
+pub(super) const NO_NETWORKS: &str =
+    "every instance is in the network that the server's configuration gives it";
+pub(super) const NO_HOSTS: &str = "there are no dedicated hosts, clusters or groups; leave it out";
 const NO_ENCRYPTION: &str = "disks are not encrypted by the service";
 const NO_ADDRESSES: &str = "instances get a private address only; leave it out";
 
-const PLACEMENT: &[Parameter] = &[
+pub(super) const PLACEMENT: &[Parameter] = &[
     required("Zone", Kind::Text),
     harmless("ProjectId", Kind::Integer),
     refused("HostIds", NO_HOSTS),
@@ -26,7 +27,7 @@ const PLACEMENT: &[Parameter] = &[
     refused("RackId", NO_HOSTS),
 ];
 
-const SYSTEM_DISK: &[Parameter] = &[
+pub(super) const SYSTEM_DISK: &[Parameter] = &[
     // One kind of disk stands for all.
     harmless("DiskType", Kind::Text),
     refused("DiskId", "a system disk is always made anew; leave it out"),
@@ -37,7 +38,7 @@ const SYSTEM_DISK: &[Parameter] = &[
     refused("KmsKeyId", NO_ENCRYPTION),
 ];
 
-const PRIVATE_CLOUD: &[Parameter] = &[
+pub(super) const PRIVATE_CLOUD: &[Parameter] = &[
     only("VpcId", Kind::Text, &["DEFAULT"], NO_NETWORKS),
     only("SubnetId", Kind::Text, &["DEFAULT"], NO_NETWORKS),
     only("AsVpcGateway", Kind::Flag, &["false"], NO_NETWORKS),
@@ -45,7 +46,7 @@ const PRIVATE_CLOUD: &[Parameter] = &[
     only("Ipv6AddressCount", Kind::Integer, &["0"], NO_NETWORKS),
 ];
 
-const INTERNET: &[Parameter] = &[
+pub(super) const INTERNET: &[Parameter] = &[
     // Neither charged for nor shaped.
     harmless("InternetChargeType", Kind::Text),
     harmless("InternetMaxBandwidthOut", Kind::Integer),
@@ -57,7 +58,7 @@ const INTERNET: &[Parameter] = &[
     refused("AntiDDoSPackageId", NO_ADDRESSES),
 ];
 
-const LOGIN: &[Parameter] = &[
+pub(super) const LOGIN: &[Parameter] = &[
     optional("Password", Kind::Text),
     optional("KeyIds", Kind::Texts),
     // What is not set stays as the image has it.
@@ -66,7 +67,7 @@ const LOGIN: &[Parameter] = &[
 
 const ENABLED: &[Parameter] = &[harmless("Enabled", Kind::Flag)];
 
-const ENHANCED: &[Parameter] = &[
+pub(super) const ENHANCED: &[Parameter] = &[
     harmless("SecurityService", Kind::Object(ENABLED)),
     harmless("MonitorService", Kind::Object(ENABLED)),
     harmless("AutomationService", Kind::Object(ENABLED)),
@@ -102,7 +103,7 @@ pub(super) const RUN: &[Parameter] = &[
     optional("HostName", Kind::Text),
     refused("ActionTimer", "nothing ends an instance by time; leave it out"),
     refused("DisasterRecoverGroupIds", NO_HOSTS),
-    refused("TagSpecification", NO_TAGS),
+    optional("TagSpecification", Kind::Objects(TAG_SPECIFICATION)),
     refused("InstanceMarketOptions", "there are no spot instances; leave it out"),
     optional("UserData", Kind::Text),
     refused("Metadata", "instances get no metadata of their own; use UserData"),
@@ -135,6 +136,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Command, Error> {
         key_pairs: key_pairs.unwrap_or_default(),
         user_data_base64: arguments.text("UserData"),
         system_disk_gib: arguments.object("SystemDisk").and_then(|disk| disk.integer("DiskSize")),
+        tags: tags(arguments, "instance")?,
         client_token: arguments.text("ClientToken"),
         dry_run: arguments.flag("DryRun"),
     }))

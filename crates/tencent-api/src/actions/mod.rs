@@ -9,13 +9,17 @@ mod instances;
 mod key_pairs;
 mod kiln;
 mod launch;
+mod prices;
+pub(crate) mod tags;
 
 use kiln_service::{AccountCommand, Answer, Caller, Command};
 
 use crate::envelope::Object;
 use crate::error::{Error, shortened};
 use crate::parameter::{Arguments, Parameter};
-use crate::render::{accepted, account, image, instance, key_pair, limits, operation, place, task};
+use crate::render::{
+    accepted, account, image, instance, instance_type, key_pair, limits, operation, place, price, tag, task,
+};
 
 /// A service and its one version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,9 +31,10 @@ pub(crate) struct ServiceVersion {
 }
 
 const CVM: ServiceVersion = ServiceVersion { service: "cvm", version: "2017-03-12" };
+const TAG: ServiceVersion = ServiceVersion { service: "tag", version: "2018-08-13" };
 const STS: ServiceVersion = ServiceVersion { service: "sts", version: "2018-08-13" };
 const KILN: ServiceVersion = ServiceVersion { service: "kiln", version: "2026-11-01" };
-const SERVICES: [ServiceVersion; 3] = [CVM, STS, KILN];
+const SERVICES: [ServiceVersion; 4] = [CVM, TAG, STS, KILN];
 
 /// Whether an action works in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +114,7 @@ pub(crate) static ACTIONS: &[Action] = {
     action(CVM, "CreateImage", Needed, images::CREATE, images::create, accepted::image),
     action(CVM, "SyncImages", Needed, images::SYNC, images::sync, accepted::copies),
     action(CVM, "DescribeImages", Needed, images::DESCRIBE, images::describe, image::list),
+    action(CVM, "DescribeImageFromFamily", Needed, images::FAMILY, images::from_family, image::from_family),
     action(CVM, "DescribeImageQuota", Needed, &[], |_| Ok(Command::DescribeImageQuota), image::quota),
     action(CVM, "ModifyImageAttribute", Needed, images::MODIFY, images::modify, accepted::nothing),
     action(CVM, "ModifyImageSharePermission", Needed, images::SHARE, images::share, accepted::nothing),
@@ -122,9 +128,25 @@ pub(crate) static ACTIONS: &[Action] = {
     action(CVM, "StopInstances", Needed, instances::STOP, instances::stop, accepted::nothing),
     action(CVM, "RebootInstances", Needed, instances::REBOOT, instances::reboot, accepted::nothing),
     action(CVM, "TerminateInstances", Needed, instances::TERMINATE, instances::terminate, accepted::nothing),
+    action(CVM, "ModifyInstancesAttribute", Needed, instances::MODIFY, instances::modify, accepted::nothing),
+    action(CVM, "DescribeInstancesAttributes", Needed, instances::ATTRIBUTES, instances::attributes, instance::attributes),
+    action(CVM, "ResetInstancesPassword", Needed, instances::PASSWORD, instances::reset_password, accepted::nothing),
+    action(CVM, "AssociateInstancesKeyPairs", Needed, instances::KEY_PAIRS, instances::associate, accepted::nothing),
+    action(CVM, "DisassociateInstancesKeyPairs", Needed, instances::KEY_PAIRS, instances::disassociate, accepted::nothing),
+    action(CVM, "DescribeInstanceTypeConfigs", Needed, instances::TYPES, instances::types, instance_type::configs),
+    action(CVM, "DescribeInstanceFamilyConfigs", Needed, &[], instances::types, instance_type::families),
+    action(CVM, "DescribeZoneInstanceConfigInfos", Needed, instances::TYPES, instances::types, instance_type::offers),
+    action(CVM, "InquiryPriceRunInstances", Needed, prices::RUN, prices::run, price::quote),
+    action(CVM, "InquiryPriceResetInstance", Needed, prices::RESET, prices::reset, price::quote),
+    action(CVM, "CreateKeyPair", Needed, key_pairs::CREATE, key_pairs::create, key_pair::created),
     action(CVM, "ImportKeyPair", Needed, key_pairs::IMPORT, key_pairs::import, key_pair::imported),
+    action(CVM, "ModifyKeyPairAttribute", Needed, key_pairs::MODIFY, key_pairs::modify, accepted::nothing),
     action(CVM, "DescribeKeyPairs", Needed, key_pairs::DESCRIBE, key_pairs::describe, key_pair::list),
     action(CVM, "DeleteKeyPairs", Needed, key_pairs::DELETE, key_pairs::delete, accepted::nothing),
+    action(TAG, "DescribeResourceTags", Unneeded, tags::DESCRIBE, tags::describe, tag::list),
+    action(TAG, "ModifyResourceTags", Unneeded, tags::MODIFY, tags::modify, accepted::nothing),
+    action(TAG, "TagResources", Unneeded, tags::TAG_RESOURCES, tags::tag, tag::failures),
+    action(TAG, "UnTagResources", Unneeded, tags::UNTAG_RESOURCES, tags::untag, tag::failures),
     action(STS, "GetCallerIdentity", Unneeded, &[], |_| Ok(Command::GetCallerIdentity), account::identity),
     action(KILN, "CreateAccount", Unneeded, accounts::CREATE_ACCOUNT, accounts::create_account, account::created),
     action(KILN, "DescribeAccounts", Unneeded, &[], |_| Ok(AccountCommand::DescribeAccounts.into()), account::list),
@@ -148,6 +170,7 @@ pub(crate) static ACTIONS: &[Action] = {
     action(KILN, "DescribeTasks", Unneeded, kiln::DESCRIBE_TASKS, kiln::describe_tasks, task::list),
     action(KILN, "CancelTask", Unneeded, kiln::CANCEL_TASK, kiln::cancel_task, accepted::nothing),
     action(KILN, "DescribeImageReport", Needed, images::SHARES, images::report, image::report),
+    action(KILN, "ModifyImageFee", Needed, prices::IMAGE_FEE, prices::image_fee, accepted::nothing),
     action(KILN, "OpenImageExport", Needed, kiln::OPEN_EXPORT, kiln::open_export, image::export),
     action(KILN, "DescribeInstanceConnection", Needed, kiln::CONNECTION, kiln::connection, instance::connection),
     action(KILN, "DescribeStores", Unneeded, &[], |_| Ok(Command::DescribeStores), place::stores),

@@ -109,6 +109,14 @@ impl Arguments {
         matches!(self.values.get(name), Some(Value::Flag(true)))
     }
 
+    /// True or false, where it is there.
+    pub(crate) fn optional_flag(&self, name: &str) -> Option<bool> {
+        match self.values.get(name) {
+            Some(Value::Flag(flag)) => Some(*flag),
+            _ => None,
+        }
+    }
+
     /// A list of texts; empty where it is not there.
     pub(crate) fn texts(&self, name: &str) -> &[String] {
         match self.values.get(name) {

@@ -7,7 +7,7 @@ use kiln_service::policy::{Finding, Report, Severity};
 use kiln_service::{Answer, ImageView, SeenImage};
 use serde_json::{Value, json};
 
-use super::{gib, members};
+use super::{gib, members, tag};
 use crate::actions::Rendering;
 use crate::envelope::Object;
 use crate::error::Error;
@@ -17,6 +17,12 @@ pub(crate) fn list(rendering: Rendering<'_>) -> Result<Object, Error> {
     let Answer::Images { images, total } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
     let images: Vec<Value> = images.iter().map(image).collect();
     members(json!({"TotalCount": total, "ImageSet": images}))
+}
+
+/// The newest image of a family, if it has one.
+pub(crate) fn from_family(rendering: Rendering<'_>) -> Result<Object, Error> {
+    let Answer::FamilyImage(found) = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    members(json!({"Image": found.as_deref().map(image)}))
 }
 
 /// The public `Image`. A failed image has two members more, since the public shape has no place for the reason; the
@@ -44,13 +50,13 @@ fn image(seen: &SeenImage) -> Value {
         "SyncPercent": seen.percent,
         "IsSupportCloudinit": image.facts.cloud_init,
         "SnapshotSet": image.disks.iter().map(snapshot).collect::<Vec<_>>(),
-        "Tags": [],
+        "Tags": tag::of_resource(&seen.tags),
         "LicenseType": match image.facts.license {
             LicenseType::TencentCloud => "TencentCloud",
             LicenseType::Byol => "BYOL",
         },
-        "ImageFamily": "",
-        "ImageDeprecated": false,
+        "ImageFamily": image.family,
+        "ImageDeprecated": image.deprecated,
     });
     if let Some(failure) = &image.failure {
         shape["ImageErrorCode"] = failure.code.as_str().into();
@@ -95,7 +101,7 @@ pub(crate) fn quota(rendering: Rendering<'_>) -> Result<Object, Error> {
 
 /// Who an image is shared with.
 pub(crate) fn shares(rendering: Rendering<'_>) -> Result<Object, Error> {
-    let Answer::Shares(shares) = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    let Answer::Shares { shares, .. } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
     let shares: Vec<Value> = shares
         .iter()
         .map(|share| {

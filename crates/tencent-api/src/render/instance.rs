@@ -4,7 +4,7 @@ use kiln_model::{Instance, InstanceState, OperationState};
 use kiln_service::{Answer, SeenInstance};
 use serde_json::{Value, json};
 
-use super::{gib, members};
+use super::{gib, members, tag};
 use crate::actions::Rendering;
 use crate::envelope::Object;
 use crate::error::Error;
@@ -24,6 +24,21 @@ pub(crate) fn list(rendering: Rendering<'_>) -> Result<Object, Error> {
     members(json!({"TotalCount": total, "InstanceSet": instances}))
 }
 
+/// The user data of instances.
+pub(crate) fn attributes(rendering: Rendering<'_>) -> Result<Object, Error> {
+    let Answer::InstancesAttributes(instances) = rendering.answer else {
+        return Err(Error::UnexpectedAnswer);
+    };
+    let shapes: Vec<Value> = instances
+        .iter()
+        .map(|instance| {
+            let user_data = instance.settings.user_data_base64.as_deref().unwrap_or_default();
+            json!({"InstanceId": instance.id, "Attributes": {"UserData": user_data}})
+        })
+        .collect();
+    members(json!({"InstanceSet": shapes}))
+}
+
 /// A list of instances by state only.
 pub(crate) fn states(rendering: Rendering<'_>) -> Result<Object, Error> {
     let Answer::Instances { instances, total } = rendering.answer else {
@@ -41,6 +56,8 @@ fn instance(seen: &SeenInstance) -> Value {
     let mut shape = fixed_members();
     shape.extend(own_members(&seen.instance));
     shape.insert("OsName".to_owned(), seen.os_name.as_str().into());
+    shape.insert("Uuid".to_owned(), seen.uuid.as_str().into());
+    shape.insert("Tags".to_owned(), tag::of_resource(&seen.tags));
     Value::Object(shape)
 }
 
@@ -97,7 +114,6 @@ fn fixed_members() -> Object {
         "RenewFlag": "",
         "ExpiredTime": "",
         "SecurityGroupIds": [],
-        "Tags": [],
         "StopChargingMode": "NOT_APPLICABLE",
         "DisasterRecoverGroupId": "",
         "DisasterRecoverGroupIds": [],

@@ -1,10 +1,9 @@
 //! Key pairs for logging in to instances.
 
-use kiln_model::KeyPair;
-use kiln_service::Answer;
+use kiln_service::{Answer, SeenKeyPair};
 use serde_json::{Value, json};
 
-use super::members;
+use super::{members, tag};
 use crate::actions::Rendering;
 use crate::envelope::Object;
 use crate::error::Error;
@@ -18,9 +17,19 @@ const MAX_LIMIT: u64 = 100;
 pub(crate) fn imported(rendering: Rendering<'_>) -> Result<Object, Error> {
     let Answer::KeyPairs(pairs) = rendering.answer else { return Err(Error::UnexpectedAnswer) };
     match &pairs[..] {
-        [pair] => members(json!({"KeyId": pair.id})),
+        [seen] => members(json!({"KeyId": seen.pair.id})),
         _ => Err(Error::UnexpectedAnswer),
     }
+}
+
+/// A new key pair with its private key, which is shown here and nowhere else.
+pub(crate) fn created(rendering: Rendering<'_>) -> Result<Object, Error> {
+    let Answer::KeyPairCreated { pair, private_key } = rendering.answer else {
+        return Err(Error::UnexpectedAnswer);
+    };
+    let mut shape = key_pair(&pair);
+    shape["PrivateKey"] = private_key.0.into();
+    members(json!({"KeyPair": shape}))
 }
 
 /// A page of key pairs: the service answers with all of them, which are few.
@@ -33,14 +42,16 @@ pub(crate) fn list(rendering: Rendering<'_>) -> Result<Object, Error> {
     members(json!({"TotalCount": pairs.len(), "KeyPairSet": page}))
 }
 
-fn key_pair(pair: &KeyPair) -> Value {
+fn key_pair(seen: &SeenKeyPair) -> Value {
+    let pair = &seen.pair;
     json!({
         "KeyId": pair.id,
         "KeyName": pair.name,
         "ProjectId": 0,
-        "Description": "",
+        "Description": pair.description,
         "PublicKey": pair.public_key,
         "CreatedTime": pair.created_at.to_string(),
-        "Tags": [],
+        "AssociatedInstanceIds": seen.instances,
+        "Tags": tag::of_resource(&seen.tags),
     })
 }

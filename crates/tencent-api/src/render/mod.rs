@@ -7,10 +7,13 @@ pub(crate) mod accepted;
 pub(crate) mod account;
 pub(crate) mod image;
 pub(crate) mod instance;
+pub(crate) mod instance_type;
 pub(crate) mod key_pair;
 pub(crate) mod limits;
 pub(crate) mod operation;
 pub(crate) mod place;
+pub(crate) mod price;
+pub(crate) mod tag;
 pub(crate) mod task;
 
 use serde_json::Value;

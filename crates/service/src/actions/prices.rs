@@ -1,0 +1,105 @@
+//! InquiryPriceRunInstances, InquiryPriceResetInstance, and the fees of images: what a machine and its image cost.
+
+use std::sync::Arc;
+
+use kiln_model::{Image, ImageId, Money, Price};
+
+use super::instance_types;
+use super::run_instances::{instance_type, zone};
+use crate::{
+    Answer, Caller, InquirePriceResetInstance, InquirePriceRunInstances, PriceCommand, Quote, Refusal,
+    Service, checks,
+};
+
+const MAX_COUNT: u32 = 100;
+/// The longest time that is paid in advance, in months.
+const MAX_MONTHS: u32 = 60;
+
+pub(super) async fn perform(
+    service: &Arc<Service>,
+    caller: &Caller,
+    command: PriceCommand,
+) -> Result<Answer, Refusal> {
+    match command {
+        PriceCommand::RunInstances(request) => run_instances(service, caller, request).await,
+        PriceCommand::ResetInstance(request) => reset_instance(service, caller, request).await,
+        PriceCommand::ModifyImageFee { image, fee } => modify_image_fee(service, caller, &image, fee).await,
+        PriceCommand::InstanceTypes { filters } => instance_types::perform(service, caller, &filters),
+    }
+}
+
+async fn run_instances(
+    service: &Arc<Service>,
+    caller: &Caller,
+    request: InquirePriceRunInstances,
+) -> Result<Answer, Refusal> {
+    if !(1..=MAX_COUNT).contains(&request.count) {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.Range",
+            format!("InstanceCount is {}; it must be between 1 and {MAX_COUNT}.", request.count),
+        ));
+    }
+    if let Some(months) = request.months.filter(|months| !(1..=MAX_MONTHS).contains(months)) {
+        return Err(Refusal::invalid(
+            "InvalidPeriod",
+            format!(
+                "InstanceChargePrepaid.Period is {months} months; it must be between 1 and {MAX_MONTHS}."
+            ),
+        ));
+    }
+    let machine = instance_type(service, request.instance_type.as_deref())?.price;
+    zone(service, caller, request.zone.as_ref())?;
+    let mut tx = service.catalog.read().await?;
+    let (image, _) = checks::visible_image(&mut tx, caller, &request.image).await?;
+    checks::image_is_normal(&image)?;
+    let fee = tx.image_fee(&image).await?;
+    let amount = |price: Price| -> Money {
+        let each = request.months.map_or(price.per_hour, |months| price.per_month.times(months.into()));
+        each.times(request.count.into())
+    };
+    Ok(Answer::Quote(Quote {
+        machine: amount(machine),
+        image: amount(fee),
+        in_advance: request.months.is_some(),
+    }))
+}
+
+/// An instance pays by the hour, before and after.
+async fn reset_instance(
+    service: &Arc<Service>,
+    caller: &Caller,
+    request: InquirePriceResetInstance,
+) -> Result<Answer, Refusal> {
+    let mut tx = service.catalog.read().await?;
+    let instance = checks::own_instance(&mut tx, caller, &request.instance).await?;
+    let image: Option<Image> = match &request.image {
+        Some(id) => Some(checks::visible_image(&mut tx, caller, id).await?.0),
+        // The present one may be deleted or no longer shared by now; its fee goes on.
+        None => tx.image(&instance.image).await?,
+    };
+    let image = image.ok_or_else(|| Refusal::internal(format!("image {} has no row", instance.image)))?;
+    if request.image.is_some() {
+        checks::image_is_normal(&image)?;
+    }
+    let fee = tx.image_fee(&image).await?;
+    Ok(Answer::Quote(Quote {
+        machine: instance.instance_type.price.per_hour,
+        image: fee.per_hour,
+        in_advance: false,
+    }))
+}
+
+/// Sets what an image costs, and each image made of it that has no fee of its own.
+async fn modify_image_fee(
+    service: &Arc<Service>,
+    caller: &Caller,
+    image: &ImageId,
+    fee: Price,
+) -> Result<Answer, Refusal> {
+    checks::require_operator(caller)?;
+    let mut tx = service.catalog.write().await?;
+    let (image, _) = checks::visible_image(&mut tx, caller, image).await?;
+    tx.set_image_fee(&image.id, fee).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
