@@ -63,7 +63,7 @@ def switch_off_and_on(alice, ask, instance):
 
 
 ACTIONS = [
-    "CreateImage", "DeleteImages", "DeleteKeyPairs", "DescribeImageQuota", "DescribeImageSharePermission",
+    "CreateImage", "DeleteImages", "DeleteKeyPairs", "DescribeAccountQuota", "DescribeImageQuota", "DescribeImageSharePermission",
     "DescribeImages", "DescribeInstances", "DescribeInstancesStatus", "DescribeKeyPairs", "DescribeRegions",
     "DescribeZones", "ImportImage", "ImportKeyPair", "ModifyImageAttribute", "ModifyImageSharePermission",
     "RebootInstances", "RunInstances", "StartInstances", "StopInstances", "SyncImages", "TerminateInstances",

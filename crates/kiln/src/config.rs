@@ -15,6 +15,8 @@ use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceCon
 use kiln_tencent_api::ApiConfig;
 use serde::Deserialize;
 
+use crate::tls::{Files, Source};
+
 /// The example that `kiln example-config` prints.
 pub(crate) const EXAMPLE: &str = include_str!("example.toml");
 
@@ -35,6 +37,7 @@ pub(crate) struct FileConfig {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
     api: ApiPart,
+    tls: TlsPart,
     transfer: TransferPart,
     import: ImportPart,
     limits: LimitsPart,
@@ -53,6 +56,28 @@ struct ApiPart {
     strict_replay: bool,
     allow_unsigned_payload: bool,
     requests_per_second: u32,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TlsPart {
+    mode: TlsMode,
+    names: Vec<String>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+/// When TLS is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TlsMode {
+    /// Where the address that is listened on is not a loopback one.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never: secrets of guests and what is asked for can be read on the way, and requests can be sent again.
+    Off,
 }
 
 #[derive(Debug, Deserialize)]
@@ -187,6 +212,8 @@ impl Default for StorePart {
 /// The configuration of a server, complete and checked.
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
+    /// Where the certificate comes from, where TLS is spoken.
+    pub(crate) tls: Option<Source>,
     pub(crate) api: ApiConfig,
     pub(crate) service: ServiceConfig,
 }
@@ -220,12 +247,7 @@ const SELF: &str = "/proc/self/exe";
 
 fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let listen = overrides.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
-    if !listen.ip().is_loopback() {
-        return Err(format!(
-            "listen = {listen}: Kiln speaks plain HTTP, which is safe on a loopback address only. Listen on 127.0.0.1 \
-             and put a TLS proxy in front."
-        ));
-    }
+    let tls = tls(file.tls, listen)?;
     let accelerator = overrides.accelerator.unwrap_or(file.instances.accelerator);
     let accelerator: AcceleratorChoice =
         accelerator.parse().map_err(|error| format!("accelerator: {error}"))?;
@@ -275,7 +297,28 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         allow_unsigned_payload: file.api.allow_unsigned_payload,
         ..ApiConfig::default()
     };
-    Ok(Config { listen, api, service })
+    Ok(Config { listen, tls, api, service })
+}
+
+/// Where the certificate comes from, where TLS is spoken.
+fn tls(part: TlsPart, listen: SocketAddr) -> Result<Option<Source>, String> {
+    let spoken = match part.mode {
+        TlsMode::Auto => !listen.ip().is_loopback(),
+        TlsMode::On => true,
+        TlsMode::Off => false,
+    };
+    let source = match (part.certificate, part.key) {
+        (Some(certificate), Some(key)) if part.names.is_empty() => Source::Files(Files { certificate, key }),
+        (Some(_), Some(_)) => {
+            return Err(
+                "tls.names: the names of a certificate that is given by file are in it; leave them out"
+                    .to_owned(),
+            );
+        }
+        (None, None) => Source::Authority { names: part.names },
+        _ => return Err("tls: give both certificate and key, or neither".to_owned()),
+    };
+    Ok(spoken.then_some(source))
 }
 
 fn at_least<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T) -> Result<T, String> {
@@ -419,8 +462,17 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_stays_on_loopback() {
-        let listen = Some("0.0.0.0:5456".parse().expect("an address"));
-        assert!(complete(FileConfig::default(), Overrides { listen, ..overrides() }).is_err());
+    fn plain_http_stays_on_loopback_unless_it_is_asked_for() {
+        let tls = |listen: &str, text: &str| {
+            let listen = Some(listen.parse().expect("an address"));
+            let file = toml::from_str(text).expect("well formed");
+            complete(file, Overrides { listen, ..overrides() }).map(|config| config.tls.is_some())
+        };
+        assert_eq!(tls("127.0.0.1:1", ""), Ok(false));
+        assert_eq!(tls("[::1]:1", ""), Ok(false));
+        assert_eq!(tls("0.0.0.0:1", ""), Ok(true));
+        assert_eq!(tls("127.0.0.1:1", "[tls]\nmode = \"on\""), Ok(true));
+        assert_eq!(tls("0.0.0.0:1", "[tls]\nmode = \"off\""), Ok(false));
+        assert!(tls("0.0.0.0:1", "[tls]\ncertificate = \"a.pem\"").is_err(), "its key is missing");
     }
 }

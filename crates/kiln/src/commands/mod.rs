@@ -9,6 +9,7 @@ mod log;
 mod report;
 mod store;
 mod task;
+mod tls;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Doctor => return doctor::run(form).await,
         Command::ExampleConfig => crate::output::line(config::EXAMPLE.trim_end()),
         Command::Store(command) => return store::run(&connection, command).await,
+        Command::Tls(command) => tls::run(&connection, &command)?,
         Command::Account(command) => account::run(&Client::new(&connection)?, form, command).await?,
         Command::Log(wanted) => log::run(&Client::new(&connection)?, form, wanted).await?,
         Command::Image(command) => image::run(&Client::new(&connection)?, form, command).await?,
