@@ -61,6 +61,8 @@ pub(crate) enum Command {
     /// Accounts, sub-accounts, keys, limits, the permission to import
     #[command(subcommand)]
     Account(AccountCommand),
+    /// What you were told: imports, shares, decisions; also where it was sent nowhere
+    Messages,
     /// The operation log: what was done in your name; for the operator, all
     Log(Log),
     /// Images

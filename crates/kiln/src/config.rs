@@ -9,9 +9,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 use kiln_chunk_store::CollectionPolicy;
 use kiln_model::{InstanceType, Limits, LimitsPreset, Region, RegionId, Zone, ZoneId};
+use kiln_notify::{EmailConfig, SmsConfig};
 use kiln_qemu::{AcceleratorChoice, Egress};
 use kiln_service::policy::{Policy, Preset, Rule};
-use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
+use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};
 use kiln_tencent_api::ApiConfig;
 use serde::Deserialize;
 
@@ -38,6 +39,7 @@ pub(crate) struct FileConfig {
     data_dir: Option<PathBuf>,
     api: ApiPart,
     tls: TlsPart,
+    notifications: NotificationsPart,
     transfer: TransferPart,
     import: ImportPart,
     limits: LimitsPart,
@@ -56,6 +58,22 @@ struct ApiPart {
     strict_replay: bool,
     allow_unsigned_payload: bool,
     requests_per_second: u32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NotificationsPart {
+    smtp: Option<String>,
+    from: Option<String>,
+    sms_webhook: Option<String>,
+    sms_token: Option<String>,
+}
+
+/// Written without anything: passwords and tokens are in it.
+impl std::fmt::Debug for NotificationsPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NotificationsPart")
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -286,6 +304,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
                 1,
             )?),
         },
+        notifications: notifications(file.notifications)?,
         nbd_tcp: file.nbd.listen,
         helper: SELF.into(),
         chunk_cache_bytes: usize::try_from(file.store.cache_mib.saturating_mul(MIB)).unwrap_or(usize::MAX),
@@ -298,6 +317,16 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         ..ApiConfig::default()
     };
     Ok(Config { listen, tls, api, service })
+}
+
+fn notifications(part: NotificationsPart) -> Result<NotificationConfig, String> {
+    let email = match (part.smtp, part.from) {
+        (Some(smtp), Some(from)) => Some(EmailConfig { smtp, from }),
+        (None, None) => None,
+        _ => return Err("notifications: give both smtp and from, or neither".to_owned()),
+    };
+    let sms = part.sms_webhook.map(|webhook| SmsConfig { webhook, token: part.sms_token });
+    Ok(NotificationConfig { email, sms })
 }
 
 /// Where the certificate comes from, where TLS is spoken.

@@ -9,6 +9,7 @@ mod id;
 mod image;
 mod instance;
 mod limits;
+mod message;
 mod place;
 mod task;
 mod time;
@@ -30,6 +31,7 @@ pub use instance::{
     Instance, InstanceEvent, InstanceState, InstanceType, LastOperation, LaunchSettings, OperationState,
 };
 pub use limits::{Limits, LimitsPreset};
+pub use message::{Channel, Delivery, DeliveryEvent, DeliveryState, Message, MessageEvent};
 pub use place::{Region, Zone};
 pub use task::{StopMode, Task, TaskEvent, TaskKind, TaskProgress, TaskState};
 pub use time::Timestamp;

@@ -6,6 +6,7 @@ mod image;
 mod instance;
 mod key_pair;
 mod log;
+mod messages;
 mod report;
 mod store;
 mod task;
@@ -37,6 +38,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Store(command) => return store::run(&connection, command).await,
         Command::Tls(command) => tls::run(&connection, &command)?,
         Command::Account(command) => account::run(&Client::new(&connection)?, form, command).await?,
+        Command::Messages => messages::run(&Client::new(&connection)?, form).await?,
         Command::Log(wanted) => log::run(&Client::new(&connection)?, form, wanted).await?,
         Command::Image(command) => image::run(&Client::new(&connection)?, form, command).await?,
         Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,

@@ -13,6 +13,7 @@ mod import_permission;
 mod key_pairs;
 mod keys;
 mod limits;
+mod messages;
 mod modify_image;
 mod operations;
 mod power_instances;

@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod instance;
 pub(crate) mod key_pair;
 pub(crate) mod limits;
+pub(crate) mod message;
 pub(crate) mod operation;
 pub(crate) mod place;
 pub(crate) mod task;
