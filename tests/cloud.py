@@ -37,8 +37,9 @@ class Account:
         self.secret_key = secret_key
 
     def _profile(self):
-        address = self.server.endpoint.removeprefix("http://")
-        http = HttpProfile(protocol="http", endpoint=address, reqTimeout=60)
+        protocol, address = self.server.endpoint.split("://")
+        authority = self.server.authority if protocol == "https" else None
+        http = HttpProfile(protocol=protocol, endpoint=address, reqTimeout=60, certification=authority)
         return credential.Credential(self.secret_id, self.secret_key), ClientProfile(httpProfile=http)
 
     def cvm(self, region=GUANGZHOU):

@@ -49,6 +49,8 @@ class KilnServer:
         self.config.write_text(config)
         self.process = None
         self.endpoint = None
+        # Whom clients trust, where the server speaks TLS.
+        self.authority = str(self.data_dir / "tls" / "authority.pem")
 
     # ---- the process -----------------------------------------------------------------------------------------------
 
@@ -71,7 +73,7 @@ class KilnServer:
 
     def has_started(self):
         said = self.log.read_bytes()[self.log_start :].decode(errors="replace")
-        found = re.search(r"^kiln serves at (http://[0-9.:]+) ", said, re.MULTILINE)
+        found = re.search(r"^kiln serves at (https?://[0-9.:]+) ", said, re.MULTILINE)
         self.endpoint = found and found.group(1)
         return found or self.process.poll() is not None
 

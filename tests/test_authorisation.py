@@ -163,6 +163,7 @@ MATRIX = {
         changes_the_owners("InvalidSecretId.NotFound", OK, full="InvalidSecretId.NotFound"),
     ),
     "DescribeOperations": (lambda w, who: {"AccountUin": w.owner.uin}, of_the_owners(DENIED, OK)),
+    "DescribeMessages": (lambda w, who: {}, EVERYBODY),
     # the rest
     "DescribeTasks": (lambda w, who: {"TaskIds": [w.task]}, of_the_owners("InvalidTaskId.NotFound", OK)),
     # It is found, and has ended: cancelling one that runs is tested with the crashes.

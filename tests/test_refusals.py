@@ -223,7 +223,7 @@ def test_who_may_not_import(bob, normal, host):
     sentence = refused(
         "UnauthorizedOperation.ImportImage", bob.import_image, host.url("small.raw"), "not-allowed"
     )
-    assert "allow-import" in sentence
+    assert "kiln account apply-import" in sentence
     assert bob.images() == []
 
 

@@ -26,3 +26,31 @@ CREATE TABLE import_applications (
 
 -- Who of the account's people; plain numbers, since the log outlives sub-accounts.
 ALTER TABLE operations ADD COLUMN sub_account BIGINT;
+
+-- Whether an account's owner is told by e-mail and by short messages.
+ALTER TABLE accounts ADD COLUMN notify_email BIGINT NOT NULL DEFAULT 1;
+ALTER TABLE accounts ADD COLUMN notify_sms BIGINT NOT NULL DEFAULT 1;
+
+-- What people are told. "INTEGER PRIMARY KEY" as for the operations.
+CREATE TABLE messages (
+    number INTEGER PRIMARY KEY,
+    account BIGINT NOT NULL REFERENCES accounts (uin),
+    event TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    title TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created_at BIGINT NOT NULL
+);
+CREATE INDEX messages_of_account ON messages (account, number);
+
+-- A message on one way to its reader.
+CREATE TABLE deliveries (
+    message BIGINT NOT NULL REFERENCES messages (number),
+    channel TEXT NOT NULL,
+    state TEXT NOT NULL,
+    attempts BIGINT NOT NULL,
+    due_at BIGINT NOT NULL,
+    error TEXT NOT NULL,
+    PRIMARY KEY (message, channel)
+);
+CREATE INDEX deliveries_due ON deliveries (due_at) WHERE state = 'pending';

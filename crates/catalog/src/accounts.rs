@@ -15,8 +15,17 @@ pub(crate) fn read_account(row: &Row) -> Result<Account> {
         nickname: row.text("nickname")?,
         role: row.word("role")?,
         may_import: row.flag("may_import")?,
-        contact: Contact { email: row.optional_parsed("email")?, phone: row.optional_parsed("phone")? },
+        contact: read_contact(row)?,
         created_at: row.time("created_at")?,
+    })
+}
+
+pub(crate) fn read_contact(row: &Row) -> Result<Contact> {
+    Ok(Contact {
+        email: row.optional_parsed("email")?,
+        phone: row.optional_parsed("phone")?,
+        notify_email: row.flag("notify_email")?,
+        notify_sms: row.flag("notify_sms")?,
     })
 }
 
@@ -73,9 +82,13 @@ impl Tx {
     /// # Errors
     /// `Stale` where there is no such account.
     pub async fn set_contact(&mut self, account: Uin, contact: &Contact) -> Result<()> {
-        let update = query("UPDATE accounts SET email = $1, phone = $2 WHERE uin = $3")
+        let sql =
+            "UPDATE accounts SET email = $1, phone = $2, notify_email = $3, notify_sms = $4 WHERE uin = $5";
+        let update = query(sql)
             .bind(contact.email.as_ref().map(Email::as_str))
             .bind(contact.phone.as_ref().map(Phone::as_str))
+            .bind(i64::from(contact.notify_email))
+            .bind(i64::from(contact.notify_sms))
             .bind(uin(account)?);
         self.change_some(update, "no such account").await
     }

@@ -1,8 +1,8 @@
 //! How the model's enums are written in columns. The words are for ever: rows carry them.
 
 use kiln_model::{
-    ApplicationState, Architecture, BootMode, DiskUsage, ImageKind, ImageState, InstanceState, LicenseType,
-    OperationState, Role, SubAccountRole, TaskState,
+    ApplicationState, Architecture, BootMode, Channel, DeliveryState, DiskUsage, ImageKind, ImageState,
+    InstanceState, LicenseType, MessageEvent, OperationState, Role, SubAccountRole, TaskState,
 };
 
 use crate::{ImageView, StoreState};
@@ -38,6 +38,17 @@ macro_rules! words {
 words!(Role { Operator = "operator", Main = "main" });
 words!(SubAccountRole { Full = "full", ReadOnly = "read_only" });
 words!(ApplicationState { Pending = "pending", Granted = "granted", Refused = "refused" });
+words!(Channel { Email = "email", Sms = "sms" });
+words!(DeliveryState { Pending = "pending", Sent = "sent", GivenUp = "given_up" });
+words!(MessageEvent {
+    ImportSucceeded = "import_succeeded",
+    ImportFailed = "import_failed",
+    ImageShared = "image_shared",
+    ShareCancelled = "share_cancelled",
+    ImportPermissionRequested = "import_permission_requested",
+    ImportPermissionGranted = "import_permission_granted",
+    ImportPermissionRefused = "import_permission_refused",
+});
 words!(LicenseType { TencentCloud = "tencent_cloud", Byol = "byol" });
 words!(ImageKind { Public = "public", Market = "market", Custom = "custom" });
 words!(ImageState {

@@ -36,6 +36,12 @@ pub(crate) enum AccountCommand {
         /// The telephone number, with its country's code
         #[arg(long)]
         phone: Option<String>,
+        /// Whether messages are sent by e-mail
+        #[arg(long, value_name = "true|false")]
+        notify_email: Option<bool>,
+        /// Whether messages are sent as short messages
+        #[arg(long, value_name = "true|false")]
+        notify_sms: Option<bool>,
     },
     /// Apply for the permission to import images
     ApplyImport {

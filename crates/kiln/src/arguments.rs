@@ -32,6 +32,9 @@ pub(crate) struct Connection {
     /// The region to work in
     #[arg(long, short = 'r', global = true, env = "TENCENTCLOUD_REGION", default_value = "ap-guangzhou")]
     pub(crate) region: String,
+    /// The certificate authority that the server is trusted by [default: the data directory's, where it has one]
+    #[arg(long, global = true, env = "KILN_AUTHORITY")]
+    pub(crate) authority: Option<PathBuf>,
     /// The server's data directory [default: the configuration's, or kiln-data]
     #[arg(long, global = true, env = "KILN_DATA_DIR")]
     pub(crate) data_dir: Option<PathBuf>,
@@ -58,6 +61,8 @@ pub(crate) enum Command {
     /// Accounts, sub-accounts, keys, limits, the permission to import
     #[command(subcommand)]
     Account(AccountCommand),
+    /// What you were told: imports, shares, decisions; also where it was sent nowhere
+    Messages,
     /// The operation log: what was done in your name; for the operator, all
     Log(Log),
     /// Images
@@ -75,6 +80,9 @@ pub(crate) enum Command {
     /// The regions' stores, on the server's own machine
     #[command(subcommand)]
     Store(StoreCommand),
+    /// How clients trust the server's own certificate authority, on the server's own machine
+    #[command(subcommand)]
+    Tls(TlsCommand),
     /// Look for what is missing on this machine, and say what installs it
     Doctor,
     /// Print a configuration file with every key, its default and its meaning
@@ -390,6 +398,14 @@ pub(crate) enum TaskCommand {
         /// The task
         task: String,
     },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TlsCommand {
+    /// Say where the authority's certificate is, its fingerprint, and how each client is told to trust it
+    Trust,
+    /// Print the authority's certificate
+    Authority,
 }
 
 #[derive(Debug, Subcommand)]

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::arguments::Connection;
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN};
 use crate::credentials::Credentials;
+use crate::tls::Authority;
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
@@ -49,7 +50,13 @@ impl Client {
             return Err(format!("endpoint {text:?}: use a form such as http://{DEFAULT_LISTEN}").into());
         }
         // The server is often this very machine; a proxy of the environment would be asked in vain.
-        let http = reqwest::Client::builder().no_proxy().build()?;
+        let mut http = reqwest::Client::builder().no_proxy();
+        if endpoint.scheme() == "https"
+            && let Some(authority) = authority(connection)?
+        {
+            http = http.add_root_certificate(authority);
+        }
+        let http = http.build()?;
         Ok(Self { http, endpoint, secret_id, secret_key, region: connection.region.clone() })
     }
 
@@ -103,7 +110,8 @@ impl Client {
             request = request.header(name, value);
         }
         let answer = request.body(body).send().await.map_err(|error| {
-            format!("the server at {} does not answer ({error}). Is `kiln serve` running?", self.endpoint)
+            let cause = causes(&error);
+            format!("the server at {} does not answer ({cause}). Is `kiln serve` running?", self.endpoint)
         })?;
         let mut answer: Value =
             answer.json().await.map_err(|error| format!("the answer is no JSON: {error}"))?;
@@ -118,4 +126,29 @@ impl Client {
             .into()),
         }
     }
+}
+
+/// The authority that is named, or that of a data directory on this machine.
+fn authority(connection: &Connection) -> Result<Option<reqwest::Certificate>, Error> {
+    let own =
+        Authority::certificate_path(connection.data_dir.as_deref().unwrap_or(Path::new(DEFAULT_DATA_DIR)));
+    let path = match &connection.authority {
+        Some(named) => named,
+        None if own.exists() => &own,
+        None => return Ok(None),
+    };
+    let about = |error: &dyn std::fmt::Display| format!("the authority {}: {error}", path.display());
+    let text = std::fs::read(path).map_err(|error| about(&error))?;
+    Ok(Some(reqwest::Certificate::from_pem(&text).map_err(|error| about(&error))?))
+}
+
+/// An error with what it comes from: that a certificate is not trusted stands at the end of the chain.
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
 }

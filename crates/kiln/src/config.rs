@@ -9,11 +9,14 @@ use std::time::Duration;
 use ipnet::IpNet;
 use kiln_chunk_store::CollectionPolicy;
 use kiln_model::{InstanceType, Limits, LimitsPreset, Money, Price, Region, RegionId, Zone, ZoneId};
+use kiln_notify::{EmailConfig, SmsConfig};
 use kiln_qemu::{AcceleratorChoice, Egress};
 use kiln_service::policy::{Policy, Preset, Rule};
-use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
+use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};
 use kiln_tencent_api::ApiConfig;
 use serde::Deserialize;
+
+use crate::tls::{Files, Source};
 
 /// The example that `kiln example-config` prints.
 pub(crate) const EXAMPLE: &str = include_str!("example.toml");
@@ -35,6 +38,8 @@ pub(crate) struct FileConfig {
     listen: Option<SocketAddr>,
     data_dir: Option<PathBuf>,
     api: ApiPart,
+    tls: TlsPart,
+    notifications: NotificationsPart,
     transfer: TransferPart,
     import: ImportPart,
     limits: LimitsPart,
@@ -53,6 +58,44 @@ struct ApiPart {
     strict_replay: bool,
     allow_unsigned_payload: bool,
     requests_per_second: u32,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct NotificationsPart {
+    smtp: Option<String>,
+    from: Option<String>,
+    sms_webhook: Option<String>,
+    sms_token: Option<String>,
+}
+
+/// Written without anything: passwords and tokens are in it.
+impl std::fmt::Debug for NotificationsPart {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NotificationsPart")
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct TlsPart {
+    mode: TlsMode,
+    names: Vec<String>,
+    certificate: Option<PathBuf>,
+    key: Option<PathBuf>,
+}
+
+/// When TLS is spoken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum TlsMode {
+    /// Where the address that is listened on is not a loopback one.
+    #[default]
+    Auto,
+    /// Always.
+    On,
+    /// Never: secrets of guests and what is asked for can be read on the way, and requests can be sent again.
+    Off,
 }
 
 #[derive(Debug, Deserialize)]
@@ -191,6 +234,8 @@ impl Default for StorePart {
 /// The configuration of a server, complete and checked.
 pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
+    /// Where the certificate comes from, where TLS is spoken.
+    pub(crate) tls: Option<Source>,
     pub(crate) api: ApiConfig,
     pub(crate) service: ServiceConfig,
 }
@@ -226,12 +271,7 @@ pub(crate) const SELF: &str = "/proc/self/exe";
 
 fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let listen = overrides.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
-    if !listen.ip().is_loopback() {
-        return Err(format!(
-            "listen = {listen}: Kiln speaks plain HTTP, which is safe on a loopback address only. Listen on 127.0.0.1 \
-             and put a TLS proxy in front."
-        ));
-    }
+    let tls = tls(file.tls, listen)?;
     let accelerator = overrides.accelerator.unwrap_or(file.instances.accelerator);
     let accelerator: AcceleratorChoice =
         accelerator.parse().map_err(|error| format!("accelerator: {error}"))?;
@@ -270,6 +310,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
                 1,
             )?),
         },
+        notifications: notifications(file.notifications)?,
         nbd_tcp: file.nbd.listen,
         helper: SELF.into(),
         chunk_cache_bytes: usize::try_from(file.store.cache_mib.saturating_mul(MIB)).unwrap_or(usize::MAX),
@@ -281,7 +322,38 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         allow_unsigned_payload: file.api.allow_unsigned_payload,
         ..ApiConfig::default()
     };
-    Ok(Config { listen, api, service })
+    Ok(Config { listen, tls, api, service })
+}
+
+fn notifications(part: NotificationsPart) -> Result<NotificationConfig, String> {
+    let email = match (part.smtp, part.from) {
+        (Some(smtp), Some(from)) => Some(EmailConfig { smtp, from }),
+        (None, None) => None,
+        _ => return Err("notifications: give both smtp and from, or neither".to_owned()),
+    };
+    let sms = part.sms_webhook.map(|webhook| SmsConfig { webhook, token: part.sms_token });
+    Ok(NotificationConfig { email, sms })
+}
+
+/// Where the certificate comes from, where TLS is spoken.
+fn tls(part: TlsPart, listen: SocketAddr) -> Result<Option<Source>, String> {
+    let spoken = match part.mode {
+        TlsMode::Auto => !listen.ip().is_loopback(),
+        TlsMode::On => true,
+        TlsMode::Off => false,
+    };
+    let source = match (part.certificate, part.key) {
+        (Some(certificate), Some(key)) if part.names.is_empty() => Source::Files(Files { certificate, key }),
+        (Some(_), Some(_)) => {
+            return Err(
+                "tls.names: the names of a certificate that is given by file are in it; leave them out"
+                    .to_owned(),
+            );
+        }
+        (None, None) => Source::Authority { names: part.names },
+        _ => return Err("tls: give both certificate and key, or neither".to_owned()),
+    };
+    Ok(spoken.then_some(source))
 }
 
 fn at_least<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T) -> Result<T, String> {
@@ -436,8 +508,17 @@ mod tests {
     }
 
     #[test]
-    fn plain_http_stays_on_loopback() {
-        let listen = Some("0.0.0.0:5456".parse().expect("an address"));
-        assert!(complete(FileConfig::default(), Overrides { listen, ..overrides() }).is_err());
+    fn plain_http_stays_on_loopback_unless_it_is_asked_for() {
+        let tls = |listen: &str, text: &str| {
+            let listen = Some(listen.parse().expect("an address"));
+            let file = toml::from_str(text).expect("well formed");
+            complete(file, Overrides { listen, ..overrides() }).map(|config| config.tls.is_some())
+        };
+        assert_eq!(tls("127.0.0.1:1", ""), Ok(false));
+        assert_eq!(tls("[::1]:1", ""), Ok(false));
+        assert_eq!(tls("0.0.0.0:1", ""), Ok(true));
+        assert_eq!(tls("127.0.0.1:1", "[tls]\nmode = \"on\""), Ok(true));
+        assert_eq!(tls("0.0.0.0:1", "[tls]\nmode = \"off\""), Ok(false));
+        assert!(tls("0.0.0.0:1", "[tls]\ncertificate = \"a.pem\"").is_err(), "its key is missing");
     }
 }

@@ -11,6 +11,7 @@ mod credentials;
 mod output;
 mod progress;
 mod serve;
+mod tls;
 
 use std::process::ExitCode;
 

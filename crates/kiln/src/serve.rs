@@ -17,6 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::tls::{self, Source, TlsListener};
 
 /// How long a taken data directory is waited for, and how often it is looked at.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
@@ -26,7 +27,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the server until SIGINT or SIGTERM. Instances' machines go on.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
-    let Config { listen, api, service } = config;
+    let Config { listen, tls, api, service } = config;
     // What is kept belongs to nobody else on this machine: seeds hold passwords, overlays hold everything.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let data_dir = service.data_dir.clone();
@@ -34,15 +35,29 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let _lock = lock(&data_dir).await?;
     let listener =
         TcpListener::bind(listen).await.map_err(|error| format!("listening on {listen}: {error}"))?;
+    let own_authority = matches!(tls, Some(Source::Authority { .. }));
+    let tls = tls.map(|source| tls::server_config(&source, listen.ip(), &data_dir)).transpose()?;
     let catalog = Catalog::open_sqlite(&ServiceConfig::catalog_path(&data_dir)).await?;
     introduce_operator(&catalog, &data_dir).await?;
     let service = Service::start(service, catalog).await?;
     let address = listener.local_addr()?;
-    tracing::info!(%address, data_dir = %data_dir.display(), "kiln serves");
-    eprintln!("kiln serves at http://{address} (data in {})", data_dir.display());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    tracing::info!(%address, scheme, data_dir = %data_dir.display(), "kiln serves");
     let router = kiln_tencent_api::router(kiln_tencent_api::Api::new(Arc::clone(&service), api))
         .merge(health(Arc::clone(&service)));
-    axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?;
+    eprintln!("kiln serves at {scheme}://{address} (data in {})", data_dir.display());
+    match tls {
+        None => axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?,
+        Some(config) => {
+            if own_authority {
+                eprintln!(
+                    "its certificate is signed by its own authority: `kiln tls trust` says how clients trust it"
+                );
+            }
+            let listener = TlsListener::new(listener, config)?;
+            axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?;
+        }
+    }
     service.stop().await;
     Ok(())
 }

@@ -3,19 +3,39 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::ParseIdError;
+use crate::{Channel, ParseIdError};
 
 const MAX_EMAIL_BYTES: usize = 254;
 const MAX_LABEL_BYTES: usize = 64;
 const PHONE_DIGITS: std::ops::RangeInclusive<usize> = 5..=15;
 
 /// How an account's owner is reached. Absent: not at all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Contact {
     /// The registered e-mail address.
     pub email: Option<Email>,
     /// The registered telephone number.
     pub phone: Option<Phone>,
+    /// Whether messages are sent to the address.
+    pub notify_email: bool,
+    /// Whether messages are sent to the number.
+    pub notify_sms: bool,
+}
+
+impl Default for Contact {
+    fn default() -> Self {
+        Self { email: None, phone: None, notify_email: true, notify_sms: true }
+    }
+}
+
+impl Contact {
+    /// Where messages are sent on one way; `None` where they are not.
+    pub fn address(&self, channel: Channel) -> Option<&str> {
+        match channel {
+            Channel::Email => self.email.as_ref().map(Email::as_str).filter(|_| self.notify_email),
+            Channel::Sms => self.phone.as_ref().map(Phone::as_str).filter(|_| self.notify_sms),
+        }
+    }
 }
 
 /// An e-mail address of the plain form: nothing quoted, no comment, a domain name.

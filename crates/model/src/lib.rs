@@ -9,6 +9,7 @@ mod id;
 mod image;
 mod instance;
 mod limits;
+mod message;
 mod place;
 mod price;
 mod tag;
@@ -33,6 +34,7 @@ pub use instance::{
     LaunchSettings, OperationState,
 };
 pub use limits::{Limits, LimitsPreset};
+pub use message::{Channel, Delivery, DeliveryEvent, DeliveryState, Message, MessageEvent};
 pub use place::{Region, Zone};
 pub use price::{Money, Price};
 pub use tag::{Resource, Tag};

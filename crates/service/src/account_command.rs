@@ -4,8 +4,8 @@
 
 use kiln_catalog::OperationEntry;
 use kiln_model::{
-    Account, ApiKey, ApplicationState, Contact, Email, ImportApplication, Limits, Phone, RegionId, SecretId,
-    SubAccount, SubAccountRole, Timestamp, Uin, ZoneId,
+    Account, ApiKey, ApplicationState, Contact, Email, ImportApplication, Limits, Message, Phone, RegionId,
+    SecretId, SubAccount, SubAccountRole, Timestamp, Uin, ZoneId,
 };
 
 use crate::Command;
@@ -62,6 +62,7 @@ pub enum AccountCommand {
     ModifyApiKey { secret_id: SecretId, enabled: bool },
     DeleteApiKey { secret_id: SecretId },
     DescribeOperations(DescribeOperations),
+    DescribeMessages { offset: u64, limit: Option<u64> },
 }
 
 impl From<AccountCommand> for Command {
@@ -82,6 +83,7 @@ impl AccountCommand {
                 | Self::DescribeLimits { .. }
                 | Self::DescribeApiKeys { .. }
                 | Self::DescribeOperations(_)
+                | Self::DescribeMessages { .. }
         )
     }
 }
@@ -104,6 +106,10 @@ pub struct ModifyAccountContact {
     pub email: Option<Option<Email>>,
     /// The telephone number.
     pub phone: Option<Option<Phone>>,
+    /// Whether messages are sent by e-mail.
+    pub notify_email: Option<bool>,
+    /// Whether messages are sent as short messages.
+    pub notify_sms: Option<bool>,
 }
 
 /// Gives an account the permission to import, or refuses or takes it back; an application is decided by it.
@@ -189,6 +195,14 @@ pub struct ImportApplications {
 #[allow(missing_docs, reason = "the names say all")]
 pub struct Operations {
     pub operations: Vec<OperationEntry>,
+    pub total: u64,
+}
+
+/// A page of what an account's owner was told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say all")]
+pub struct Messages {
+    pub messages: Vec<Message>,
     pub total: u64,
 }
 

@@ -11,7 +11,7 @@ use kiln_model::{
 
 use crate::account_command::{
     AccountCommand, AccountQuota, AccountSummary, CreatedSubAccount, Identity, ImportApplications, LimitUse,
-    Operations,
+    Messages, Operations,
 };
 use crate::guest_settings::GuestCommand;
 use crate::key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
@@ -329,6 +329,7 @@ pub enum Answer {
     Limits(Vec<LimitUse>),
     AccountQuota(AccountQuota),
     Operations(Operations),
+    Messages(Messages),
     ApiKeyCreated(ApiKey),
     ApiKeys(Vec<ApiKey>),
     Tasks {

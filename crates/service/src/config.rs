@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use kiln_chunk_store::CollectionPolicy;
 use kiln_model::{InstanceType, Limits, Region, RegionId};
+use kiln_notify::{EmailConfig, SmsConfig};
 use kiln_qemu::{AcceleratorChoice, Egress};
 
 use crate::confined::Confined;
@@ -30,6 +31,8 @@ pub struct ServiceConfig {
     pub instances: InstanceConfig,
     /// When unused content is removed.
     pub collection: CollectionConfig,
+    /// How people are told of what happened.
+    pub notifications: NotificationConfig,
     /// Where image exports are served over TCP, if anywhere.
     pub nbd_tcp: Option<SocketAddr>,
     /// Memory for decompressed chunks, per region, in bytes.
@@ -66,6 +69,15 @@ pub enum InstanceNetwork {
     User(Egress),
     /// A bridge of the host.
     Bridge(String),
+}
+
+/// How people are told of what happened; where nothing is set, messages are only kept.
+#[derive(Debug, Clone, Default)]
+pub struct NotificationConfig {
+    /// By e-mail.
+    pub email: Option<EmailConfig>,
+    /// By short messages.
+    pub sms: Option<SmsConfig>,
 }
 
 /// When unused content is removed.

@@ -20,6 +20,7 @@ mod key_pair_command;
 mod ledger;
 mod machines;
 mod maintenance;
+mod notifications;
 pub mod policy;
 mod price_command;
 mod refusal;
@@ -30,7 +31,7 @@ mod tagging;
 pub use account_command::*;
 pub use collection::{CollectionReport, collect_garbage};
 pub use command::*;
-pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
+pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};
 pub use confined::{Confined, Unfinished, work_confined};
 pub use guest_settings::{
     GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs, ResetInstancesPassword,

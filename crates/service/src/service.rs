@@ -19,8 +19,9 @@ use crate::config::ServiceConfig;
 use crate::exports::{ExportTokens, OperatorExports, TokenExports};
 use crate::jobs::JobError;
 use crate::machines::Machines;
+use crate::notifications::Senders;
 use crate::region_store::RegionStore;
-use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs};
+use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications};
 
 /// How long work in the background may take to end after a shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -45,6 +46,9 @@ pub enum StartError {
     /// The fetcher of import sources.
     #[error("fetching: {0}")]
     Transfer(#[from] kiln_transfer::Error),
+    /// Telling people.
+    #[error("notifications: {0}")]
+    Notify(#[from] kiln_notify::Error),
     /// Serving disks.
     #[error("serving disks: {0}")]
     Nbd(#[from] kiln_nbd::Error),
@@ -74,6 +78,7 @@ pub struct Service {
     stores: HashMap<RegionId, Arc<RegionStore>>,
     pub(crate) machines: Machines,
     pub(crate) fetcher: Fetcher,
+    pub(crate) senders: Senders,
     pub(crate) export_tokens: ExportTokens,
     /// Where TCP exports really are, when they are asked for.
     pub(crate) export_address: Option<std::net::SocketAddr>,
@@ -109,6 +114,7 @@ impl Service {
         let service = Arc::new(Self {
             machines: Machines::new(instances_dir, config.instances.clone(), nbd.clone()),
             fetcher: Fetcher::new(config.transfer.clone())?,
+            senders: Senders::new(&config.notifications)?,
             export_tokens: ExportTokens::default(),
             export_address: tcp.as_ref().and_then(Listener::tcp_address),
             task_announced: Notify::new(),
@@ -122,6 +128,7 @@ impl Service {
         service.take_up().await?;
         jobs::spawn_workers(&service);
         collection::spawn(&service);
+        notifications::spawn(&service);
         Ok(service)
     }
 

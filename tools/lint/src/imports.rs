@@ -26,6 +26,7 @@ const TABLE: &[(&str, Allowed)] = &[
     ("kiln-nbd", Only(&["kiln-block"])),
     ("kiln-qemu", Only(&[])),
     ("kiln-transfer", Only(&[])),
+    ("kiln-notify", Only(&[])),
     ("kiln-model", Only(&["kiln-block"])),
     ("kiln-catalog", Only(&["kiln-model"])),
     (
@@ -38,6 +39,7 @@ const TABLE: &[(&str, Allowed)] = &[
             "kiln-nbd",
             "kiln-qemu",
             "kiln-transfer",
+            "kiln-notify",
             "kiln-model",
             "kiln-catalog",
         ]),

@@ -130,7 +130,11 @@ async fn sub_accounts_have_keys_of_their_own(catalog: Catalog) {
 async fn a_contact_changes(catalog: Catalog) {
     let mut tx = catalog.write().await.expect("a turn");
     insert_accounts(&mut tx).await;
-    let contact = Contact { email: Some("a@example.org".parse().expect("an address")), phone: None };
+    let contact = Contact {
+        email: Some("a@example.org".parse().expect("an address")),
+        notify_sms: false,
+        ..Contact::default()
+    };
     tx.set_contact(ALICE, &contact).await.expect("she exists");
     assert_eq!(tx.account(ALICE).await.expect("readable").expect("exists").contact, contact);
     assert_eq!(tx.account(BOB).await.expect("readable").expect("exists").contact, Contact::default());

@@ -1,12 +1,16 @@
-//! The operation log and client tokens.
+//! The operation log, client tokens and messages.
 
-use kiln_catalog::{Catalog, ClientTokenUse, Error, OperationEntry, OperationQuery, Unique};
-use kiln_model::{SecretId, Uin};
+use kiln_catalog::{Catalog, ClientTokenUse, Error, NewMessage, OperationEntry, OperationQuery, Unique};
+use kiln_model::{Channel, Contact, DeliveryState, MessageEvent, SecretId, Uin};
 use serde_json::json;
 
 use crate::sample::{ALICE, BOB, CAROL, at, beijing, guangzhou, insert_accounts};
 
-crate::on_every_database!(operations_are_kept_newest_first, a_client_token_is_used_once);
+crate::on_every_database!(
+    operations_are_kept_newest_first,
+    a_client_token_is_used_once,
+    messages_wait_until_they_are_sent,
+);
 
 fn entry(account: Uin, action: &str, millis: i64) -> OperationEntry {
     OperationEntry {
@@ -71,4 +75,42 @@ async fn a_client_token_is_used_once(catalog: Catalog) {
     assert_eq!(tx.client_token(ALICE, "CreateImage", "t").await.expect("readable"), None);
     assert_eq!(tx.forget_client_tokens(at(1)).await.expect("runs"), 0);
     assert_eq!(tx.forget_client_tokens(at(2)).await.expect("runs"), 2);
+}
+
+async fn messages_wait_until_they_are_sent(catalog: Catalog) {
+    let mut tx = catalog.write().await.expect("a turn");
+    insert_accounts(&mut tx).await;
+    let contact = Contact { email: Some("b@example.org".parse().expect("an address")), ..Contact::default() };
+    tx.set_contact(BOB, &contact).await.expect("he exists");
+    let message = |account, channels: &[Channel]| NewMessage {
+        account,
+        event: MessageEvent::ImageShared,
+        subject: "img-00000001".to_owned(),
+        title: "an image".to_owned(),
+        text: "an image is shared with you".to_owned(),
+        at: at(1),
+        channels: channels.to_vec(),
+    };
+    tx.insert_message(&message(ALICE, &[])).await.expect("she exists");
+    tx.insert_message(&message(BOB, &[Channel::Email, Channel::Sms])).await.expect("he exists");
+    let (kept, total) = tx.messages(ALICE, 0, 10).await.expect("readable");
+    assert_eq!((kept[0].deliveries.len(), total), (0, 1));
+
+    assert!(tx.due_deliveries(at(0), 10).await.expect("readable").is_empty());
+    let due = tx.due_deliveries(at(1), 10).await.expect("readable");
+    assert_eq!(due.len(), 2);
+    assert_eq!(due[0].contact, contact);
+    let (email, sms) = (&due[0], &due[1]);
+    tx.record_delivery(email, DeliveryState::Sent, "", at(2)).await.expect("it was pending");
+    tx.record_delivery(sms, DeliveryState::Pending, "busy", at(9)).await.expect("it was pending");
+    let again = tx.record_delivery(email, DeliveryState::Sent, "", at(2)).await;
+    assert!(matches!(again, Err(Error::Stale(_))), "{again:?}");
+    assert!(tx.due_deliveries(at(8), 10).await.expect("readable").is_empty());
+    let due = tx.due_deliveries(at(9), 10).await.expect("readable");
+    assert_eq!((due.len(), due[0].channel, due[0].attempts), (1, Channel::Sms, 1));
+    let (kept, _) = tx.messages(BOB, 0, 10).await.expect("readable");
+    let states: Vec<_> = kept[0].deliveries.iter().map(|d| (d.channel, d.state, d.error.as_str())).collect();
+    let expected =
+        [(Channel::Email, DeliveryState::Sent, ""), (Channel::Sms, DeliveryState::Pending, "busy")];
+    assert_eq!(states, expected);
 }

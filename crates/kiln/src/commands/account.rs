@@ -41,8 +41,13 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: AccountComma
                 }
             }
         }
-        AccountCommand::Contact { uin, email, phone } => {
-            let parameters = given(json!({}), [("Uin", uin), ("Email", email), ("Phone", phone)]);
+        AccountCommand::Contact { uin, email, phone, notify_email, notify_sms } => {
+            let mut parameters = given(json!({}), [("Uin", uin), ("Email", email), ("Phone", phone)]);
+            for (name, flag) in [("NotifyByEmail", notify_email), ("NotifyBySms", notify_sms)] {
+                if let Some(flag) = flag {
+                    parameters[name] = flag.into();
+                }
+            }
             let answer = client.kiln("ModifyAccountContact", &parameters).await?;
             output::done(form, &answer, "changed; `kiln account show` shows it");
         }

@@ -7,9 +7,11 @@ mod image;
 mod instance;
 mod key_pair;
 mod log;
+mod messages;
 mod report;
 mod store;
 mod task;
+mod tls;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -38,7 +40,9 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Doctor => return doctor::run(form).await,
         Command::ExampleConfig => crate::output::line(config::EXAMPLE.trim_end()),
         Command::Store(command) => return store::run(&connection, command).await,
+        Command::Tls(command) => tls::run(&connection, &command)?,
         Command::Account(command) => account::run(&Client::new(&connection)?, form, command).await?,
+        Command::Messages => messages::run(&Client::new(&connection)?, form).await?,
         Command::Log(wanted) => log::run(&Client::new(&connection)?, form, wanted).await?,
         Command::Image(ImageWork::Service(command)) => {
             image::run(&Client::new(&connection)?, form, command).await?

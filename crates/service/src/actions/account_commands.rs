@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use kiln_model::Uin;
 
-use super::{accounts, import_permission, keys, limits, operations, sub_accounts};
+use super::{accounts, import_permission, keys, limits, messages, operations, sub_accounts};
 use crate::{AccountCommand, Answer, Caller, Refusal, Service};
 
 pub(super) async fn perform(
@@ -45,6 +45,9 @@ pub(super) async fn perform(
             limits::modify(service, caller, account, limits).await
         }
         AccountCommand::DescribeOperations(request) => operations::describe(service, caller, request).await,
+        AccountCommand::DescribeMessages { offset, limit } => {
+            messages::describe(service, caller, offset, limit).await
+        }
         AccountCommand::CreateApiKey { account } => keys::create(service, caller, account).await,
         AccountCommand::DescribeApiKeys { account } => keys::describe(service, caller, account).await,
         AccountCommand::ModifyApiKey { secret_id, enabled } => {
@@ -78,6 +81,7 @@ pub(super) fn name_and_subject(command: &AccountCommand) -> (&'static str, Strin
         | AccountCommand::DescribeImportApplications(_)
         | AccountCommand::DescribeLimits { .. }
         | AccountCommand::DescribeApiKeys { .. }
-        | AccountCommand::DescribeOperations(_) => ("Describe", String::new()),
+        | AccountCommand::DescribeOperations(_)
+        | AccountCommand::DescribeMessages { .. } => ("Describe", String::new()),
     }
 }

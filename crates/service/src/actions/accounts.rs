@@ -63,16 +63,20 @@ pub(super) async fn modify_contact(
 ) -> Result<Answer, Refusal> {
     checks::require_main(caller)?;
     let uin = checks::account_meant(caller, request.account)?;
-    if request.email.is_none() && request.phone.is_none() {
+    let ModifyAccountContact { email, phone, notify_email, notify_sms, .. } = request;
+    if email.is_none() && phone.is_none() && notify_email.is_none() && notify_sms.is_none() {
         return Err(Refusal::invalid(
             "MissingParameter",
-            "Neither Email nor Phone is given. Give the one that is to change; empty text removes it.",
+            "None of Email, Phone, NotifyByEmail and NotifyBySms is given. Give what is to change; empty text removes an \
+             address.",
         ));
     }
     let mut tx = service.catalog.write().await?;
     let mut contact = require_account(&mut tx, uin).await?.contact;
-    contact.email = request.email.unwrap_or(contact.email);
-    contact.phone = request.phone.unwrap_or(contact.phone);
+    contact.email = email.unwrap_or(contact.email);
+    contact.phone = phone.unwrap_or(contact.phone);
+    contact.notify_email = notify_email.unwrap_or(contact.notify_email);
+    contact.notify_sms = notify_sms.unwrap_or(contact.notify_sms);
     tx.set_contact(uin, &contact).await?;
     tx.commit().await?;
     Ok(Answer::Done)

@@ -6,6 +6,7 @@ use kiln_catalog::ImportApplicationQuery;
 use kiln_model::{ApplicationEvent, ApplicationState, ImportApplication, Role, Timestamp};
 
 use super::accounts::require_account;
+use crate::notifications::{self, Notice};
 use crate::{
     Answer, Caller, DescribeImportApplications, ImportApplications, ModifyImportPermission, Refusal, Service,
     checks,
@@ -49,6 +50,10 @@ pub(super) async fn apply(
     let application =
         ImportApplication { account, reason, state, applied_at, decided_at: None, answer: String::new() };
     tx.put_import_application(&application).await?;
+    if let Some(operator) = tx.operator().await? {
+        let notice = Notice::application(account, &application.reason);
+        notifications::tell(service, &mut tx, operator.uin, notice).await?;
+    }
     tx.commit().await?;
     Ok(Answer::Done)
 }
@@ -84,9 +89,11 @@ pub(super) async fn modify(
         let event = if request.allowed { ApplicationEvent::Granted } else { ApplicationEvent::Refused };
         application.state = application.state.transition(event).unwrap_or(application.state);
         application.decided_at = Some(Timestamp::now());
-        application.answer = request.answer;
+        application.answer.clone_from(&request.answer);
         tx.put_import_application(&application).await?;
     }
+    let notice = Notice::decision(request.account, request.allowed, &request.answer);
+    notifications::tell(service, &mut tx, request.account, notice).await?;
     tx.commit().await?;
     Ok(Answer::Done)
 }

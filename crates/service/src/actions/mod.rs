@@ -15,6 +15,7 @@ mod instance_types;
 mod key_pairs;
 mod keys;
 mod limits;
+mod messages;
 mod modify_image;
 mod operations;
 mod power_instances;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kiln_catalog::Tx;
 use kiln_model::{Image, ImageId, ImageShare, LicenseType, Timestamp, Uin};
 
+use crate::notifications::{self, Notice};
 use crate::{Answer, Caller, ModifyImageSharePermission, Refusal, Service, checks};
 
 pub(super) async fn perform(
@@ -31,6 +32,9 @@ pub(super) async fn perform(
         share(&mut tx, &image, &accounts, limits.shares_per_image).await?;
     } else {
         cancel(&mut tx, &image, &accounts).await?;
+    }
+    for account in accounts {
+        notifications::tell(service, &mut tx, account, Notice::share(&image, request.share)).await?;
     }
     tx.commit().await?;
     Ok(Answer::Done)

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 
 use kiln_catalog::PublishedManifest;
 use kiln_chunk_store::{Manifest, PackId, Stored};
-use kiln_model::{DiskUsage, ImageDisk, ImageId, PackKey, SnapshotId, SystemFacts, TaskEvent, Timestamp};
+use kiln_model::{
+    DiskUsage, ImageDisk, ImageId, PackKey, SnapshotId, SystemFacts, TaskEvent, TaskKind, Timestamp,
+};
 
 use super::{JobContext, JobError};
+use crate::notifications::{self, Notice};
 use crate::region_store::{manifest_key, pack_key};
 
 /// Makes `stored` the system disk of `image`; from then on the image is NORMAL.
@@ -42,6 +45,12 @@ pub(crate) async fn publish(
     tx.publish_image(image, facts, manifest.size_bytes(), &[disk]).await?;
     if let Some(instance) = task.kind.instance() {
         super::power::release(&mut tx, instance, &task.id).await?;
+    }
+    if matches!(task.kind, TaskKind::ImportImage { .. })
+        && let Some(imported) = tx.image(image).await?
+    {
+        notifications::tell(&context.service, &mut tx, task.owner, Notice::import_ended(&imported, None))
+            .await?;
     }
     tx.save_progress(&task.id, task.fence, &context.progress.snapshot()).await?;
     tx.finish_task(&task.id, task.fence, TaskEvent::Succeeded, None, now).await?;

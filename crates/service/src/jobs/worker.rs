@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_catalog::Tx;
+use kiln_catalog::{OperationEntry, Tx};
 use kiln_model::{
     Failure, ImageEvent, InstanceEvent, InstanceState, OperationState, Task, TaskEvent, TaskKind, Timestamp,
 };
@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{JobContext, JobError, ProgressMeter, run};
 use crate::Service;
+use crate::notifications::{self, Notice};
 
 /// How long a claim holds without being renewed.
 const LEASE: Duration = Duration::from_secs(15);
@@ -169,11 +170,55 @@ async fn end_without_result(context: &JobContext, error: JobError) {
         let mut tx = context.service.catalog.write().await?;
         tx.assert_fence(&task.id, task.fence).await?;
         record_failure(&mut tx, task, &failure).await?;
+        tell_of_failure(&context.service, &mut tx, task, &failure).await?;
         tx.finish_task(&task.id, task.fence, event, Some(&failure), Timestamp::now()).await?;
         tx.commit().await
     };
     if let Err(error) = recorded.await {
         tracing::error!(task = %task.id, %error, "a task's end could not be recorded; it will be begun again");
+    }
+}
+
+/// What was accepted and came to nothing is in the operation log, too; an importer is told of it.
+async fn tell_of_failure(
+    service: &Service,
+    tx: &mut Tx,
+    task: &Task,
+    failure: &Failure,
+) -> kiln_catalog::Result<()> {
+    let image = task.kind.image();
+    let subject = image.map(ToString::to_string).or(task.kind.instance().map(ToString::to_string));
+    let entry = OperationEntry {
+        at: Timestamp::now(),
+        account: task.owner,
+        sub_account: None,
+        secret_id: None,
+        action: action_of(&task.kind).to_owned(),
+        subject: subject.unwrap_or_default(),
+        region: Some(task.region.clone()),
+        request_id: task.request_id.clone(),
+        code: failure.code.clone(),
+        message: failure.message.clone(),
+    };
+    tx.append_operation(&entry).await?;
+    let Some(image) = image.filter(|_| matches!(task.kind, TaskKind::ImportImage { .. })) else {
+        return Ok(());
+    };
+    let Some(image) = tx.image(image).await? else { return Ok(()) };
+    notifications::tell(service, tx, task.owner, Notice::import_ended(&image, Some(failure))).await
+}
+
+/// The action that asked for a task.
+fn action_of(kind: &TaskKind) -> &'static str {
+    match kind {
+        TaskKind::ImportImage { .. } => "ImportImage",
+        TaskKind::CreateImage { .. } => "CreateImage",
+        TaskKind::CopyImage { .. } => "SyncImages",
+        TaskKind::LaunchInstance { .. } => "RunInstances",
+        TaskKind::StartInstance { .. } => "StartInstances",
+        TaskKind::StopInstance { .. } => "StopInstances",
+        TaskKind::RebootInstance { .. } => "RebootInstances",
+        TaskKind::TerminateInstance { .. } => "TerminateInstances",
     }
 }
 

@@ -31,7 +31,11 @@ pub(super) fn create_account(arguments: &Arguments) -> Result<Command, Error> {
     Ok(AccountCommand::CreateAccount(CreateAccount {
         nickname: arguments.required_text("Nickname")?,
         may_import: arguments.flag("AllowImport"),
-        contact: Contact { email: arguments.id("Email", CONTACT)?, phone: arguments.id("Phone", CONTACT)? },
+        contact: Contact {
+            email: arguments.id("Email", CONTACT)?,
+            phone: arguments.id("Phone", CONTACT)?,
+            ..Contact::default()
+        },
     })
     .into())
 }
@@ -52,8 +56,13 @@ pub(super) fn describe_limits(arguments: &Arguments) -> Result<Command, Error> {
 }
 
 /// What is not there stays, what is empty is removed.
-pub(super) const MODIFY_CONTACT: &[Parameter] =
-    &[optional("Uin", Kind::Text), optional("Email", Kind::Text), optional("Phone", Kind::Text)];
+pub(super) const MODIFY_CONTACT: &[Parameter] = &[
+    optional("Uin", Kind::Text),
+    optional("Email", Kind::Text),
+    optional("Phone", Kind::Text),
+    optional("NotifyByEmail", Kind::Flag),
+    optional("NotifyBySms", Kind::Flag),
+];
 
 pub(super) fn modify_contact(arguments: &Arguments) -> Result<Command, Error> {
     let removed = |name: &str| arguments.text(name).is_some_and(|text| text.is_empty());
@@ -61,6 +70,8 @@ pub(super) fn modify_contact(arguments: &Arguments) -> Result<Command, Error> {
         account: account(arguments)?,
         email: if removed("Email") { Some(None) } else { arguments.id("Email", CONTACT)?.map(Some) },
         phone: if removed("Phone") { Some(None) } else { arguments.id("Phone", CONTACT)?.map(Some) },
+        notify_email: arguments.has("NotifyByEmail").then(|| arguments.flag("NotifyByEmail")),
+        notify_sms: arguments.has("NotifyBySms").then(|| arguments.flag("NotifyBySms")),
     })
     .into())
 }
@@ -198,6 +209,14 @@ pub(super) fn describe_operations(arguments: &Arguments) -> Result<Command, Erro
         limit: arguments.integer("Limit"),
     })
     .into())
+}
+
+pub(super) const DESCRIBE_MESSAGES: &[Parameter] =
+    &[optional("Offset", Kind::Integer), optional("Limit", Kind::Integer)];
+
+pub(super) fn describe_messages(arguments: &Arguments) -> Result<Command, Error> {
+    let (offset, limit) = (arguments.integer("Offset").unwrap_or(0), arguments.integer("Limit"));
+    Ok(AccountCommand::DescribeMessages { offset, limit }.into())
 }
 
 fn time(arguments: &Arguments, name: &str) -> Result<Option<Timestamp>, Error> {

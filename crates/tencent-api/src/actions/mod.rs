@@ -18,7 +18,8 @@ use crate::envelope::Object;
 use crate::error::{Error, shortened};
 use crate::parameter::{Arguments, Parameter};
 use crate::render::{
-    accepted, account, image, instance, instance_type, key_pair, limits, operation, place, price, tag, task,
+    accepted, account, image, instance, instance_type, key_pair, limits, message, operation, place, price,
+    tag, task,
 };
 
 /// A service and its one version.
@@ -166,6 +167,7 @@ pub(crate) static ACTIONS: &[Action] = {
     action(KILN, "ModifyApiKey", Unneeded, accounts::MODIFY_KEY, accounts::modify_api_key, accepted::nothing),
     action(KILN, "DeleteApiKey", Unneeded, accounts::DELETE_KEY, accounts::delete_api_key, accepted::nothing),
     action(KILN, "DescribeOperations", Unneeded, accounts::DESCRIBE_OPERATIONS, accounts::describe_operations, operation::list),
+    action(KILN, "DescribeMessages", Unneeded, accounts::DESCRIBE_MESSAGES, accounts::describe_messages, message::list),
     action(KILN, "DescribeActions", Unneeded, &[], |_| Ok(Command::DescribeActions), operation::actions),
     action(KILN, "DescribeTasks", Unneeded, kiln::DESCRIBE_TASKS, kiln::describe_tasks, task::list),
     action(KILN, "CancelTask", Unneeded, kiln::CANCEL_TASK, kiln::cancel_task, accepted::nothing),

@@ -64,6 +64,8 @@ fn summary(summary: &AccountSummary) -> Value {
         },
         "Email": summary.account.contact.email.as_ref().map(Email::as_str),
         "Phone": summary.account.contact.phone.as_ref().map(Phone::as_str),
+        "NotifyByEmail": summary.account.contact.notify_email,
+        "NotifyBySms": summary.account.contact.notify_sms,
         "AllowImport": summary.account.may_import,
         "CreatedTime": summary.account.created_at.to_string(),
         "Limits": limits(&summary.limits),
