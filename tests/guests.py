@@ -23,10 +23,10 @@ def console(account, instance, region="ap-guangzhou"):
     return account.connection(instance, region)["ConsoleTail"]
 
 
-def console_shows(account, instance, text, seconds=BOOT_SECONDS):
-    """Waits until the guest has printed a text; everything that it printed."""
+def console_shows(account, instance, text, seconds=BOOT_SECONDS, times=1):
+    """Waits until the guest has printed a text, so many times; everything that it printed."""
     end = time.monotonic() + seconds
-    while text not in (said := console(account, instance)):
+    while (said := console(account, instance)).count(text) < times:
         assert time.monotonic() < end, f"{instance} did not say {text!r} within {seconds} s:\n{said[-3000:]}"
         time.sleep(0.5)
     return said

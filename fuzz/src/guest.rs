@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use kiln_block::{BlockDevice, MemoryDevice, WritableBlockDevice};
 use kiln_guest::place::{CHANGED_BYTES_MAX, NetworkFacts, network_file};
-use kiln_guest::{Budget, Limits, inspect};
+use kiln_guest::{Budget, Inspection, Limits, inspect};
 
 /// Bytes of a packed disk's pieces.
 const PIECE_BYTES: usize = 4096;
@@ -62,14 +62,15 @@ fn unpack(packed: &[u8]) -> Option<Arc<dyn BlockDevice>> {
 }
 
 /// A whole inspection of a packed disk.
-pub fn disk(packed: &[u8]) {
-    let Some(disk) = unpack(packed) else { return };
-    inspect(&disk, &Budget::new(LIMITS)).expect("memory does not fail");
+pub fn disk(packed: &[u8]) -> Option<Inspection> {
+    let disk = unpack(packed)?;
+    Some(inspect(&disk, &Budget::new(LIMITS)).expect("memory does not fail"))
 }
 
 /// Places the network file in a packed disk: what changes is ascending, on the disk and bounded.
-pub fn place(packed: &[u8]) {
-    let Some(disk) = unpack(packed) else { return };
+/// Whether it was placed.
+pub fn place(packed: &[u8]) -> bool {
+    let Some(disk) = unpack(packed) else { return false };
     let facts = NetworkFacts {
         ip: Ipv4Addr::new(10, 64, 1, 7),
         prefix: 10,
@@ -79,7 +80,7 @@ pub fn place(packed: &[u8]) {
         hostname: "web-1".to_owned(),
     };
     let size = disk.size_bytes();
-    let Ok(changes) = network_file(disk, &facts) else { return };
+    let Ok(changes) = network_file(disk, &facts) else { return false };
     let mut end = 0;
     for (offset, bytes) in &changes {
         assert!(*offset >= end);
@@ -87,4 +88,5 @@ pub fn place(packed: &[u8]) {
     }
     assert!(end <= size);
     assert!(changes.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= CHANGED_BYTES_MAX);
+    true
 }

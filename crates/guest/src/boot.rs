@@ -44,7 +44,12 @@ const BOOT_SECTOR_BYTES: usize = 512;
 const EFI_PROGRAMS_MAX: usize = 64;
 const EFI_DIRECTORIES_MAX: usize = 32;
 /// What UEFI firmware starts where it was told of nothing else.
-const EFI_DEFAULTS: [&str; 4] = ["bootx64.efi", "bootaa64.efi", "bootia32.efi", "bootloongarch64.efi"];
+const EFI_DEFAULTS: [&str; 4] = [
+    "/efi/boot/bootx64.efi",
+    "/efi/boot/bootaa64.efi",
+    "/efi/boot/bootia32.efi",
+    "/efi/boot/bootloongarch64.efi",
+];
 
 /// Looks at the ways to start, except for the loader's own files in the system.
 pub(crate) fn read(disk: &Window, table: &Table, gaps: &mut Gaps) -> Result<Boot> {
@@ -63,7 +68,7 @@ pub(crate) fn read(disk: &Window, table: &Table, gaps: &mut Gaps) -> Result<Boot
         })?;
         boot.efi_programs = programs;
         let names = boot.efi_programs.iter().map(|path| path.to_ascii_lowercase());
-        boot.uefi = names.clone().any(|path| EFI_DEFAULTS.iter().any(|name| path.ends_with(name)));
+        boot.uefi = names.clone().any(|path| EFI_DEFAULTS.contains(&path.as_str()));
         // Under the name that every firmware looks for it is known by its configuration only.
         let by_configuration = has_systemd_boot.then_some(BootLoader::SystemdBoot);
         boot.loader = boot.loader.or_else(|| efi_loader(names)).or(by_configuration);

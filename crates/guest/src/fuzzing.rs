@@ -26,16 +26,17 @@ pub fn partition_table(bytes: &[u8]) {
     let _ = crate::table::read(&Window::whole(disk, Budget::new(LIMITS)));
 }
 
-/// A registry hive.
-pub fn hive(bytes: &[u8]) {
+/// A registry hive; whether it could be opened.
+pub fn hive(bytes: &[u8]) -> bool {
     let budget = Budget::new(LIMITS);
     let Ok(mut hive) = Hive::open(Box::new(Cursor::new(bytes)), &budget) else {
-        return;
+        return false;
     };
     if let Ok(Some(key)) = hive.key(&["ControlSet001", "Services", "viostor"]) {
         let _ = hive.number(key, "Start");
         let _ = hive.text(key, "ImagePath");
     }
+    true
 }
 
 /// A plain cpio archive.

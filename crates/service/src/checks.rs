@@ -159,7 +159,7 @@ pub(crate) async fn reserve_image(
             "LimitExceeded.ImageOperationsPerDay",
             format!(
                 "The limit of {daily} operations a day that make an image in {region} is reached ({today} used). More \
-                 are possible from {}.",
+                 are possible from {}; the operator can allow them at once (kiln account set-limits).",
                 now.next_day()
             ),
         ));

@@ -1,6 +1,6 @@
 //! The fuzzers' seeds, and damaged copies of them, through the fuzzers' own functions.
 
-use kiln_guest::fuzzing;
+use kiln_guest::{System, fuzzing};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -16,13 +16,31 @@ const SEED_VARIABLE: &str = "KILN_TEST_SEED";
 fn run(target: &str, bytes: &[u8]) {
     match target {
         "partition_table" => fuzzing::partition_table(bytes),
-        "hive" => fuzzing::hive(bytes),
+        "hive" => drop(fuzzing::hive(bytes)),
         "cpio" => fuzzing::cpio(bytes),
         "initramfs" => fuzzing::initramfs(bytes),
         "text" => fuzzing::text(bytes),
-        "disk" => target::disk(bytes),
-        "place" => target::place(bytes),
+        "disk" => drop(target::disk(bytes)),
+        "place" => drop(target::place(bytes)),
         other => panic!("no target {other}"),
+    }
+}
+
+/// That undamaged seeds get as far as their parsers go.
+#[test]
+fn seeds_are_what_they_are_meant_to_be() {
+    for (target, name, bytes) in seeds() {
+        match target {
+            "disk" => {
+                let is_system =
+                    target::disk(&bytes).is_some_and(|inspection| inspection.system != System::None);
+                // The one with an EFI system partition only is none.
+                assert_eq!(is_system, name != "seed-6", "{name}");
+            }
+            "place" => assert!(target::place(&bytes), "{name}: nothing was placed"),
+            "hive" => assert!(fuzzing::hive(&bytes), "{name}: no hive"),
+            _ => {}
+        }
     }
 }
 

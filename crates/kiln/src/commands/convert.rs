@@ -54,10 +54,10 @@ fn convert(wanted: &Convert, stopped: &AtomicBool) -> Result<(OpenedImage, Writt
     let named =
         |path: &Path, error: &dyn std::fmt::Display| Error::from(format!("{}: {error}", path.display()));
     let (source, target) = (&wanted.source, &wanted.target);
-    if target.exists() {
+    if target.symlink_metadata().is_ok() {
         return Err(named(target, &"it is there already; name another file, or remove it"));
     }
-    let file = File::open(source).map_err(|error| named(source, &error))?;
+    let file = super::open_image_file(source)?;
     let device = Arc::new(FileDevice::new(file).map_err(|error| named(source, &error))?);
     let opened = open(device, &Limits::default()).map_err(|error| named(source, &error))?;
 
@@ -75,8 +75,15 @@ fn convert(wanted: &Convert, stopped: &AtomicBool) -> Result<(OpenedImage, Writt
         if stopped.load(Ordering::Relaxed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     let mut sink = FileSink::new(unfinished.as_file());
-    let written = write(&opened.device, wanted.format.into(), &mut sink, &mut progress)
-        .map_err(|error| named(target, &error))?;
+    let written =
+        write(&opened.device, wanted.format.into(), &mut sink, &mut progress).map_err(
+            |error| match &error {
+                kiln_disk_format::Error::Sink(_) | kiln_disk_format::Error::InvalidSize(_) => {
+                    named(target, &error)
+                }
+                _ => named(source, &error),
+            },
+        )?;
     unfinished.as_file().sync_all().map_err(|error| named(target, &error))?;
     unfinished.persist_noclobber(target).map_err(|error| named(target, &error.error))?;
     File::open(directory)

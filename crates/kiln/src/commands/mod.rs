@@ -77,3 +77,13 @@ fn log_to_stderr() {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
 }
+
+/// Opens an image file of this machine. A pipe would be waited for, a directory cannot be read: both are refused.
+fn open_image_file(path: &std::path::Path) -> Result<std::fs::File, Error> {
+    let named = |error: &dyn std::fmt::Display| Error::from(format!("{}: {error}", path.display()));
+    let kind = std::fs::metadata(path).map_err(|error| named(&error))?.file_type();
+    if !(kind.is_file() || std::os::unix::fs::FileTypeExt::is_block_device(&kind)) {
+        return Err(named(&"it is neither a file nor a block device"));
+    }
+    std::fs::File::open(path).map_err(|error| named(&error))
+}

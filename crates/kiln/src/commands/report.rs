@@ -1,6 +1,5 @@
 //! `kiln image report` and `kiln image inspect`: what is inside an image, criterion by criterion.
 
-use std::fs::File;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -21,7 +20,7 @@ const COLUMNS: &[(&str, &str)] =
 /// Judges a file of this machine as an import with the default limits would; fails where it would be refused.
 pub(super) fn inspect(form: OutputForm, inspect: &Inspect) -> Result<ExitCode, Error> {
     let preset = if inspect.policy == "modern" { Preset::Modern } else { Preset::Guide };
-    let file = File::open(&inspect.file).map_err(|error| format!("{}: {error}", inspect.file.display()))?;
+    let file = super::open_image_file(&inspect.file)?;
     let limit = Limits::preset(LimitsPreset::Guide).system_disk_bytes;
     let policy = Policy::preset(preset);
     let confined = Confined::new(SELF.into(), FIRST_UID);

@@ -1,8 +1,9 @@
 //! Work on strangers' file systems, in a process of its own that can be killed: looking at what is on a disk, and
 //! placing the network file into an image without cloud-init.
 //!
-//! The process reads a file system that a tenant made, so it gets nothing: no file, no network, no user that anything
-//! belongs to, bounded memory and time. The disk's bytes come to it over the one socket that it has, and its result
+//! The process reads a file system that a tenant made, so it gets little: no file, no network, no new process, bounded
+//! memory and time; where Kiln is root, a user that no instance has (inspections share it among themselves), else
+//! Kiln's own. System calls are not filtered. The disk's bytes come to it over the one socket that it has, and its result
 //! goes back over it. Here the answers are bounded and checked; whether changed bytes make sense is between the tenant
 //! and its own disk, and an inspection that was talked into a lie is one of the liar's own image.
 
@@ -49,6 +50,18 @@ pub enum Unfinished {
     /// The child's end of the talk was lost.
     #[error("the process that was to work on its file systems was lost: {0}")]
     Lost(#[from] io::Error),
+}
+
+impl Unfinished {
+    /// Whether it says nothing about the disk: the process did not come to look at it.
+    pub(crate) fn is_this_hosts_fault(&self) -> bool {
+        match self {
+            Self::NotStarted(_) | Self::Lost(_) => true,
+            // A process that breaks a bound is ended by a signal; one that cannot confine itself ends by itself.
+            Self::Ended(status) => status.code().is_some(),
+            Self::Refused(_) | Self::TimedOut(_) | Self::Nonsense(_) => false,
+        }
+    }
 }
 
 /// The program that becomes the confined process, and whom it becomes.

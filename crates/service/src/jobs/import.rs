@@ -33,8 +33,9 @@ pub(super) async fn run(
     tokio::fs::create_dir_all(&staging).await?;
     let file = staging.join(context.task.id.as_str());
     let outcome = import(context, &image, url, claim, &file).await;
-    let keep = matches!(outcome, Err(JobError::LeaseLost)) || context.service.shutdown.is_cancelled();
-    if !keep && let Err(error) = kiln_transfer::discard(&file) {
+    // A task that ended well is nobody's any more; of another, the next worker may need the file.
+    let is_done_with = outcome.is_ok() || context.is_ours().await;
+    if is_done_with && let Err(error) = kiln_transfer::discard(&file) {
         tracing::warn!(%error, file = %file.display(), "a staged file could not be removed");
     }
     outcome
@@ -118,6 +119,9 @@ async fn accept(
     let judgement = judged.map_err(|error| {
         let code = match &error {
             JudgementError::Format(_) => "InvalidParameterValue.ImageFormat",
+            JudgementError::Unreadable(unfinished) if unfinished.is_this_hosts_fault() => {
+                return JobError::internal(unfinished);
+            }
             JudgementError::Unreadable(_) => "InvalidParameterValue.ImageUnreadable",
         };
         JobError::failed(code, format!("The file cannot be imported: {error}."))
@@ -139,8 +143,8 @@ fn refused(report: &Report) -> JobError {
     JobError::failed(
         "InvalidParameterValue.ImportPolicy",
         format!(
-            "The image does not meet the import policy in {} points: {}",
-            refusals.len(),
+            "The image does not meet the import policy in {}: {}",
+            if refusals.len() == 1 { "one point".to_owned() } else { format!("{} points", refusals.len()) },
             refusals.join(" ")
         ),
     )

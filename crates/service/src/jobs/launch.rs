@@ -20,8 +20,9 @@ pub(super) async fn run(context: &JobContext, id: &InstanceId) -> Result<(), Job
     if let Err(error) = bring_up(context, &mut instance).await {
         // A launch that failed leaves no files; its row keeps the reason. One that goes on elsewhere, or at the next
         // start, needs them.
-        let goes_on = matches!(error, JobError::LeaseLost) || context.service.shutdown.is_cancelled();
-        if !goes_on && let Err(left) = remove_dir(&context.service.machines.dir(id)).await {
+        if context.is_ours().await
+            && let Err(left) = remove_dir(&context.service.machines.dir(id)).await
+        {
             tracing::warn!(instance = %id, error = %left, "the files of a failed launch could not be removed");
         }
         return Err(error);

@@ -131,6 +131,16 @@ impl JobContext {
         })
     }
 
+    /// Whether the task is still this worker's. Only then may what belongs to the task be removed: the next worker goes on
+    /// with it.
+    pub(crate) async fn is_ours(&self) -> bool {
+        let asserted = async {
+            let mut tx = self.service.catalog.read().await?;
+            tx.assert_fence(&self.task.id, self.task.fence).await
+        };
+        asserted.await.is_ok() && !self.service.shutdown.is_cancelled()
+    }
+
     fn ledger(&self) -> TaskLedger {
         TaskLedger {
             catalog: self.service.catalog.clone(),

@@ -66,7 +66,9 @@ pub(super) async fn preview(
         }
     };
     let failed = file.pieces.lock().unwrap_or_else(PoisonError::into_inner).failed;
-    (!failed).then_some(judged)
+    // What could not be looked into here is looked into again when it is fetched.
+    let is_whole = !failed && !matches!(judged, Err(JudgementError::Unreadable(_)));
+    is_whole.then_some(judged)
 }
 
 /// A file on a server, read piece by piece.

@@ -1,6 +1,6 @@
 //! Criteria about the file and its disk: format, size, partitions, boot loader, root file system.
 
-use kiln_guest::{Content, GapReason, Scheme, System};
+use kiln_guest::{Content, Defect, GapReason, Scheme, System};
 use kiln_model::BootMode;
 
 use super::preset::Accepts;
@@ -38,6 +38,15 @@ pub(super) fn virtual_size(subject: &Subject<'_>) -> Check {
 
 /// Features that are not read are the other criteria's matter: they say themselves what they could not find out.
 pub(super) fn inspection_complete(subject: &Subject<'_>) -> Check {
+    if let Some(number) = cut_off_partition(subject) {
+        return Check::not_met(
+            format!(
+                "The disk ends before partition {number} does, after {} bytes.",
+                subject.virtual_size_bytes
+            ),
+            "The file is cut short: copy or download it again, and compare its size and checksum with the source's.",
+        );
+    }
     let gaps = &subject.inspection.gaps;
     let serious = gaps.iter().filter(|gap| gap.reason != GapReason::Unsupported);
     let sentences: Vec<_> = serious.map(|gap| format!("{}: {}", words::part(gap.part), gap.detail)).collect();
@@ -51,6 +60,14 @@ pub(super) fn inspection_complete(subject: &Subject<'_>) -> Check {
     )
 }
 
+/// A partition that does not lie on the disk.
+fn cut_off_partition(subject: &Subject<'_>) -> Option<u32> {
+    subject.inspection.table.defects.iter().find_map(|defect| match defect {
+        Defect::OutsideDisk { number } => Some(*number),
+        _ => None,
+    })
+}
+
 pub(super) fn partition_table(accepts: &Accepts, subject: &Subject<'_>) -> Check {
     match subject.inspection.table.scheme {
         Scheme::Mbr => Check::met("The disk has an MBR."),
@@ -61,7 +78,7 @@ pub(super) fn partition_table(accepts: &Accepts, subject: &Subject<'_>) -> Check
         Scheme::Gpt => Check::not_met(
             "The disk has a GPT.",
             "Convert it to MBR (sgdisk --gpttombr) and install the boot loader again, or import with BootMode=UEFI if \
-             the system starts by UEFI.",
+             the system starts by UEFI. The policy modern takes a GPT with either.",
         ),
         Scheme::None => Check::not_met(
             "The disk has no partition table.",
@@ -108,8 +125,11 @@ pub(super) fn bootable(subject: &Subject<'_>) -> Check {
 }
 
 pub(super) fn root_file_system(accepts: &Accepts, subject: &Subject<'_>) -> Check {
-    const FIX: &str = "Import a system disk with its root directly on a partition, with an ext3 or ext4 file system \
-                       (NTFS for Windows).";
+    const GUIDE: &str = "Import a system disk with its root directly on a partition, with an ext3 or ext4 file system \
+                         (NTFS for Windows). The policy modern takes XFS and Btrfs, too.";
+    const MODERN: &str = "Import a system disk with its root directly on a partition, with an ext3, ext4, XFS or Btrfs \
+                          file system (NTFS for Windows).";
+    let fix = if accepts.linux_roots.contains(&Content::Xfs) { MODERN } else { GUIDE };
     let inspection = subject.inspection;
     let root = inspection.root_partition().map(|partition| partition.content);
     match (&inspection.system, root) {
@@ -117,19 +137,24 @@ pub(super) fn root_file_system(accepts: &Accepts, subject: &Subject<'_>) -> Chec
         (System::Linux(_), Some(content)) if accepts.linux_roots.contains(&content) => {
             Check::met(format!("The root is on {}.", words::content(content)))
         }
-        (_, Some(content)) => Check::not_met(format!("The root is on {}.", words::content(content)), FIX),
+        (_, Some(content)) => Check::not_met(format!("The root is on {}.", words::content(content)), fix),
         (_, None) => {
             let contents = inspection.table.partitions.iter().map(|partition| partition.content);
             let known: Vec<_> = contents.filter(|content| *content != Content::Unknown).collect();
-            if known.contains(&Content::Btrfs) && accepts.linux_roots.contains(&Content::Btrfs) {
-                return Check::met("The root is on Btrfs.");
+            let may_hold_a_root = |content: &Content| {
+                content.is_ext()
+                    || matches!(content, Content::Xfs | Content::Lvm | Content::Luks | Content::Raid)
+            };
+            let btrfs_is_the_only_one = known.contains(&Content::Btrfs) && !known.iter().any(may_hold_a_root);
+            if btrfs_is_the_only_one && accepts.linux_roots.contains(&Content::Btrfs) {
+                return Check::met("The root is on Btrfs, which is not looked into.");
             }
             let names: Vec<_> = known.iter().map(|content| words::content(*content)).collect();
             let found = match names.is_empty() {
                 true => "There is no file system on the disk.".to_owned(),
                 false => format!("No root file system was found; the partitions hold {}.", names.join(", ")),
             };
-            Check::not_met(found, FIX)
+            Check::not_met(found, fix)
         }
     }
 }

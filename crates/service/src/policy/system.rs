@@ -108,7 +108,10 @@ pub(super) fn os_version(accepts: &Accepts, subject: &Subject<'_>) -> Check {
     };
     let is_unsaid = matches!(said, "" | "-");
     let any_will_do = supported(accepts, &subject.inspection.system).is_some_and(|one| one.versions == ["-"]);
-    let found = format!("OsVersion is {said}; the system's version is {version}.");
+    let found = match is_unsaid {
+        true => format!("The system's version is {version}; OsVersion does not say which it should be."),
+        false => format!("OsVersion is {said}; the system's version is {version}."),
+    };
     if is_unsaid || any_will_do || agrees { Check::met(found) } else { Check::not_met(found, FIX) }
 }
 
@@ -211,9 +214,10 @@ pub(super) fn virtio_net(subject: &Subject<'_>) -> Check {
             None => Check::unknown("There is no kernel in /boot to look at.", FIX),
             Some(kernel) => {
                 let found = format!(
-                    "The kernel {} has virtio_net {}.",
+                    "The kernel {} has virtio_net {}, virtio_pci {}.",
                     kernel.version,
-                    words::driver(kernel.virtio_net)
+                    words::driver(kernel.virtio_net),
+                    words::driver(kernel.virtio_pci)
                 );
                 let is_met = kernel.virtio_net.is_present() && kernel.virtio_pci.is_present();
                 if is_met { Check::met(found) } else { Check::not_met(found, FIX) }
@@ -261,10 +265,11 @@ pub(super) fn cloud_init(subject: &Subject<'_>) -> Check {
 
 pub(super) fn license(subject: &Subject<'_>) -> Check {
     let is_red_hat = match &subject.inspection.system {
+        System::None => return Check::unknown(NO_SYSTEM, NO_SYSTEM_FIX),
         System::Linux(linux) => {
             linux.release.as_ref().is_some_and(|release| release.distribution == Distribution::RedHat)
         }
-        _ => false,
+        System::Windows(_) => false,
     };
     let said = subject.claim.license;
     if !is_red_hat {

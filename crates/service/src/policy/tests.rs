@@ -249,6 +249,7 @@ fn a_root_that_cannot_be_read() {
         C::CloudInit,
         C::OtherInterfaces,
         C::StaticIpv6,
+        C::License,
         C::SshHostKeys,
         C::AuthorizedKeys,
         C::PrivateKeys,

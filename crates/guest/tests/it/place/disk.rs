@@ -78,7 +78,7 @@ fn the_file_is_put_into_the_root_that_an_inspection_finds() {
 
 #[test]
 fn the_file_is_put_into_windows() {
-    let disk = crate::windows::system_disk();
+    let disk = crate::windows_disk::system_disk();
     let changes = network_file(&disk).expect("placed");
     let written = patched(&disk.path(), &changes);
     let volume = written.with_extension("volume");
