@@ -12,6 +12,7 @@
 //! The SQL is what SQLite and PostgreSQL both take; only SQLite is connected so far.
 
 mod accounts;
+mod buckets;
 mod catalog;
 mod client_tokens;
 mod column;
@@ -26,11 +27,13 @@ mod instances;
 mod keys;
 mod leases;
 mod manifests;
+mod objects;
 mod operation_log;
 mod packs;
 mod shares;
 mod store_state;
 mod tasks;
+mod uploads;
 mod words;
 
 pub use catalog::{Catalog, Tx};

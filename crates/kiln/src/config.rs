@@ -11,7 +11,7 @@ use kiln_chunk_store::CollectionPolicy;
 use kiln_model::{InstanceType, Limits, LimitsPreset, Region, RegionId, Zone, ZoneId};
 use kiln_qemu::{AcceleratorChoice, Egress};
 use kiln_service::policy::{Policy, Preset, Rule};
-use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, ServiceConfig};
+use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, ObjectConfig, ServiceConfig};
 use kiln_tencent_api::ApiConfig;
 use serde::Deserialize;
 
@@ -41,6 +41,7 @@ pub(crate) struct FileConfig {
     instances: InstancesPart,
     collection: CollectionPart,
     nbd: NbdPart,
+    objects: ObjectsPart,
     workers: WorkersPart,
     store: StorePart,
     regions: Option<Vec<RegionPart>>,
@@ -96,6 +97,14 @@ struct CollectionPart {
 #[serde(default, deny_unknown_fields)]
 struct NbdPart {
     listen: Option<SocketAddr>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct ObjectsPart {
+    listen: Option<SocketAddr>,
+    account_gib: u64,
+    upload_hours: u32,
 }
 
 #[derive(Debug, Deserialize)]
@@ -169,6 +178,12 @@ impl Default for InstancesPart {
 impl Default for CollectionPart {
     fn default() -> Self {
         Self { interval_seconds: 600, min_age_seconds: 3600, grace_seconds: 86_400, max_share_percent: 10 }
+    }
+}
+
+impl Default for ObjectsPart {
+    fn default() -> Self {
+        Self { listen: None, account_gib: 1024, upload_hours: 168 }
     }
 }
 
@@ -264,6 +279,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
             )?),
         },
         nbd_tcp: file.nbd.listen,
+        objects: objects(&file.objects, listen)?,
         helper: SELF.into(),
         chunk_cache_bytes: usize::try_from(file.store.cache_mib.saturating_mul(MIB)).unwrap_or(usize::MAX),
         image_workers: at_least("workers.images", file.workers.images, 1)?,
@@ -276,6 +292,25 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         ..ApiConfig::default()
     };
     Ok(Config { listen, api, service })
+}
+
+/// Where objects are served, unless it is said: beside the API.
+fn objects(part: &ObjectsPart, api: SocketAddr) -> Result<ObjectConfig, String> {
+    let beside = SocketAddr::new(api.ip(), if api.port() == 0 { 0 } else { api.port().wrapping_add(1) });
+    let address = part.listen.unwrap_or(beside);
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "objects.listen = {address}: objects are served over plain HTTP, which is safe on a loopback address only. \
+             Listen on 127.0.0.1 and put a TLS proxy in front."
+        ));
+    }
+    let account_gib = at_least("objects.account_gib", part.account_gib, 1)?;
+    let upload_hours = at_least("objects.upload_hours", part.upload_hours, 1)?;
+    Ok(ObjectConfig {
+        address: Some(address),
+        account_bytes: account_gib.saturating_mul(1 << 30),
+        upload_age: Duration::from_secs(u64::from(upload_hours) * 3600),
+    })
 }
 
 fn at_least<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T) -> Result<T, String> {

@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod config;
 mod credentials;
+mod objects;
 mod output;
 mod progress;
 mod serve;

@@ -8,14 +8,15 @@ mod id;
 mod image;
 mod instance;
 mod limits;
+mod object;
 mod place;
 mod task;
 mod time;
 
 pub use account::{Account, ApiKey, KeyPair, Role};
 pub use id::{
-    AppId, DiskId, ImageId, InstanceId, KeyPairId, ManifestKey, PackKey, ParseIdError, RegionId, SecretId,
-    SnapshotId, TaskId, Uin, ZoneId,
+    AppId, DiskId, ImageId, InstanceId, KeyPairId, ManifestKey, ObjectId, PackKey, ParseIdError, PartId,
+    RegionId, SecretId, SnapshotId, TaskId, Uin, UploadId, ZoneId,
 };
 pub use image::{
     Architecture, BootMode, DiskUsage, Failure, IllegalTransition, Image, ImageDisk, ImageEvent, ImageKind,
@@ -25,6 +26,7 @@ pub use instance::{
     Instance, InstanceEvent, InstanceState, InstanceType, LastOperation, LaunchSettings, OperationState,
 };
 pub use limits::{Limits, LimitsPreset};
+pub use object::{Bucket, BucketName, Object, ObjectDescription, Part, Upload};
 pub use place::{Region, Zone};
 pub use task::{StopMode, Task, TaskEvent, TaskKind, TaskProgress, TaskState};
 pub use time::Timestamp;

@@ -9,6 +9,7 @@ use kiln_model::{InstanceType, Limits, Region, RegionId};
 use kiln_qemu::{AcceleratorChoice, Egress};
 
 use crate::confined::Confined;
+use crate::objects::ObjectConfig;
 use crate::policy::Policy;
 
 /// The service's configuration.
@@ -32,6 +33,8 @@ pub struct ServiceConfig {
     pub collection: CollectionConfig,
     /// Where image exports are served over TCP, if anywhere.
     pub nbd_tcp: Option<SocketAddr>,
+    /// Buckets.
+    pub objects: ObjectConfig,
     /// Memory for decompressed chunks, per region, in bytes.
     pub chunk_cache_bytes: usize,
     /// The program that does what must not be done in the service's own process (see
@@ -91,6 +94,11 @@ impl ServiceConfig {
     /// Where files that are being imported into a region wait.
     pub(crate) fn staging_dir(&self, region: &RegionId) -> PathBuf {
         self.region_dir(region).join("staging")
+    }
+
+    /// Where the files of a region's objects are.
+    pub(crate) fn objects_dir(&self, region: &RegionId) -> PathBuf {
+        self.region_dir(region).join("objects")
     }
 
     fn region_dir(&self, region: &RegionId) -> PathBuf {

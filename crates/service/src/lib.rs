@@ -17,6 +17,7 @@ mod judgement;
 mod ledger;
 mod machines;
 mod maintenance;
+mod objects;
 pub mod policy;
 mod refusal;
 mod region_store;
@@ -29,5 +30,9 @@ pub use confined::{Confined, Unfinished, work_confined};
 pub use judgement::{Judgement, JudgementError, judge};
 pub use kiln_catalog::ImageView;
 pub use maintenance::{StoreCheck, check_store};
+pub use objects::{
+    CompletedPart, CopyObject, ListObjects, ObjectConfig, ObjectPage, OpenObject, PutCondition, PutObject,
+    PutPart, UploadPage,
+};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};

@@ -20,7 +20,7 @@ use crate::exports::{ExportTokens, OperatorExports, TokenExports};
 use crate::jobs::JobError;
 use crate::machines::Machines;
 use crate::region_store::RegionStore;
-use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs};
+use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, objects};
 
 /// How long work in the background may take to end after a shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -122,6 +122,7 @@ impl Service {
         service.take_up().await?;
         jobs::spawn_workers(&service);
         collection::spawn(&service);
+        objects::spawn(&service);
         Ok(service)
     }
 

@@ -11,6 +11,7 @@ mod import_image;
 mod key_pairs;
 mod keys;
 mod modify_image;
+mod object_storage;
 mod power_instances;
 mod run_instances;
 mod share_image;
@@ -93,12 +94,18 @@ pub(crate) async fn perform(
             exports::open(service, caller, &image, transport).await
         }
         Command::DescribeStores => exports::stores(service, caller).await,
+        Command::DescribeObjectStorage => object_storage::perform(service, caller).await,
     }
 }
 
 /// What the operation log is to say about a command that succeeds.
 pub(crate) fn log_entry(caller: &Caller, command: &Command) -> OperationEntry {
     let (action, subject) = name_and_subject(command);
+    operation(caller, action, subject)
+}
+
+/// What the operation log is to say about something that succeeded.
+pub(crate) fn operation(caller: &Caller, action: &str, subject: String) -> OperationEntry {
     OperationEntry {
         at: Timestamp::now(),
         account: caller.account.uin,
@@ -156,7 +163,8 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         | Command::DescribeApiKeys { .. }
         | Command::DescribeTasks(_)
         | Command::DescribeInstanceConnection { .. }
-        | Command::DescribeStores => ("Describe", String::new()),
+        | Command::DescribeStores
+        | Command::DescribeObjectStorage => ("Describe", String::new()),
     }
 }
 
