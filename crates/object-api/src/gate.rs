@@ -16,13 +16,12 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use kiln_model::{SecretId, Timestamp};
 use kiln_object_signature::{Error as SignatureError, Request as Signed, cos};
-use kiln_service::Service;
+use kiln_service::{Service, names_of_host};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 use tokio::sync::Semaphore;
 
 use crate::access::{Found, enabled_key, unknown_key};
 use crate::error::refused;
-use crate::host;
 
 /// Requests that are worked on at once; more wait.
 const MAX_CONCURRENT_REQUESTS: usize = 256;
@@ -116,7 +115,7 @@ async fn admit(service: &Service, request: &mut Parts, request_id: &str) -> S3Re
         ));
     }
     let authority = request.uri.authority().map(|authority| authority.as_str());
-    let host = host::parse(header(HOST).or(authority).unwrap_or_default());
+    let host = names_of_host(header(HOST).or(authority).unwrap_or_default());
     let region = service.regions().iter().find(|region| Some(region.id.as_str()) == host.region);
     let region = region.map(|region| region.id.clone());
     let cos_key = cos_key(service, request, host.bucket.is_some()).await?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kiln_model::ObjectDescription;
-use kiln_service::{CopyObject, OpenObject, PutCondition, PutObject, Service};
+use kiln_service::{CopyObject, OpenObject, PutCondition, PutObject, Service, names_of_host};
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
@@ -252,9 +252,7 @@ pub(crate) async fn copy_object(
 /// The bucket and key that a copy is made of. COS's clients put the bucket's host there.
 pub(crate) fn copy_source(source: &CopySource) -> S3Result<(&str, &str)> {
     match source {
-        CopySource::Bucket { bucket, key, .. } => {
-            Ok((crate::host::parse(bucket).bucket.unwrap_or(bucket), key))
-        }
+        CopySource::Bucket { bucket, key, .. } => Ok((names_of_host(bucket).bucket.unwrap_or(bucket), key)),
         _ => Err(refused(
             S3ErrorCode::NotImplemented,
             "Copies are made of bucket/key. There are no access points.",

@@ -31,8 +31,8 @@ pub use judgement::{Judgement, JudgementError, judge};
 pub use kiln_catalog::ImageView;
 pub use maintenance::{StoreCheck, check_store};
 pub use objects::{
-    CompletedPart, CopyObject, ListObjects, ObjectConfig, ObjectPage, OpenObject, PutCondition, PutObject,
-    PutPart, UploadPage,
+    CompletedPart, CopyObject, HostNames, ListObjects, ObjectConfig, ObjectPage, OpenObject, PutCondition,
+    PutObject, PutPart, UploadPage, names_of_host,
 };
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};

@@ -16,7 +16,7 @@ use md5::{Digest, Md5};
 
 /// The piece in which zeros are left out of a file.
 const SPARSE_BYTES: usize = 64 << 10;
-const ZEROS: [u8; SPARSE_BYTES] = [0; SPARSE_BYTES];
+static ZEROS: [u8; SPARSE_BYTES] = [0; SPARSE_BYTES];
 
 /// The CRC that COS reports: CRC-64 of ECMA-182, reflected.
 pub(super) const CRC64: crc_fast::CrcAlgorithm = crc_fast::CrcAlgorithm::Crc64Xz;

@@ -11,6 +11,7 @@ mod body;
 mod buckets;
 mod device;
 mod files;
+mod host;
 mod list;
 mod maintenance;
 mod own_url;
@@ -29,6 +30,7 @@ use crate::{Caller, Refusal, Service};
 
 pub(crate) use device::ObjectDevice;
 pub(crate) use files::ObjectFiles;
+pub use host::{HostNames, names_of_host};
 pub use list::{ListObjects, ObjectPage};
 pub(crate) use maintenance::spawn;
 pub(crate) use own_url::{KeptObject, own_object};

@@ -8,6 +8,7 @@ use kiln_model::{Account, ApiKey, Bucket, BucketName, SecretId, Timestamp};
 use kiln_object_signature::{Request, cos, decode, encode, v4};
 use url::Url;
 
+use super::names_of_host;
 use crate::{Caller, Refusal, Service};
 
 const SCHEME: &str = "s3";
@@ -92,28 +93,22 @@ fn named_object(service: &Service, url: &Url) -> Option<NamedObject> {
     if url.scheme() == SCHEME {
         return Some(NamedObject { bucket: host.to_owned(), key: decode(path), here: true, in_path: false });
     }
-    let labels: Vec<&str> = host.split('.').collect();
-    let is_storage = |label: &&str| matches!(*label, "cos" | "s3");
-    let address = service.config.objects.address.filter(|address| {
-        url.port_or_known_default() == Some(address.port())
-            && (host == address.ip().to_string() || host == "localhost" && address.ip().is_loopback())
-    });
-    if labels.get(1).is_some_and(|label| is_storage(&label)) {
+    let names = names_of_host(host);
+    if let Some(bucket) = names.bucket {
         return Some(NamedObject {
-            bucket: labels[0].to_owned(),
+            bucket: bucket.to_owned(),
             key: decode(path),
             here: false,
             in_path: false,
         });
     }
-    if address.is_some() || labels.first().is_some_and(|label| is_storage(&label)) {
+    let here = service.config.objects.address.is_some_and(|address| {
+        let is_host = host == address.ip().to_string() || host == "localhost" && address.ip().is_loopback();
+        is_host && url.port_or_known_default() == Some(address.port())
+    });
+    if here || names.region.is_some() {
         let (bucket, key) = path.split_once('/')?;
-        return Some(NamedObject {
-            bucket: decode(bucket),
-            key: decode(key),
-            here: address.is_some(),
-            in_path: true,
-        });
+        return Some(NamedObject { bucket: decode(bucket), key: decode(key), here, in_path: true });
     }
     None
 }
