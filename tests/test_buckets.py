@@ -138,6 +138,17 @@ def test_an_object_comes_back_with_what_was_said_of_it(server, alice, bucket):
     assert client.get_object(Bucket=bucket, Key="empty")["Body"].read() == b""
 
 
+def test_what_is_replaced_or_deleted_leaves_no_file(server, alice, bucket):
+    client, before = s3(server, alice), set(files_of(server))
+    for body in (b"one", b"two"):
+        client.put_object(Bucket=bucket, Key="replaced", Body=body)
+    wait_until(lambda: len(set(files_of(server)) - before) == 1, 10, "only the second is there")
+    reading = client.get_object(Bucket=bucket, Key="replaced")["Body"]
+    client.delete_object(Bucket=bucket, Key="replaced")
+    assert reading.read() == b"two"
+    wait_until(lambda: set(files_of(server)) <= before, 10, "none is there")
+
+
 def test_ranges_and_conditions(server, alice, bucket):
     client = s3(server, alice)
     body = random.Random(2).randbytes(2 * MIB)
