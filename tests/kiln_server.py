@@ -20,7 +20,7 @@ from cloud import Account
 START_SECONDS = 30
 STOP_SECONDS = 30
 # Not every answer: tests poll.
-LOG_FILTER = "info,kiln_tencent_api=warn"
+LOG_FILTER = "info,kiln_tencent_api=warn,s3s=off"
 
 
 def wait_until(happened, seconds, what):
@@ -75,6 +75,8 @@ class KilnServer:
         said = self.log.read_bytes()[self.log_start :].decode(errors="replace")
         found = re.search(r"^kiln serves at (https?://[0-9.:]+) ", said, re.MULTILINE)
         self.endpoint = found and found.group(1)
+        objects = re.search(r"^kiln serves objects at (\S+)$", said, re.MULTILINE)
+        self.objects_endpoint = objects and objects.group(1)
         return found or self.process.poll() is not None
 
     def kill(self):

@@ -66,6 +66,8 @@ pub enum Unique {
     Ordinal,
     /// A client token among its account's for the action.
     ClientToken,
+    /// A bucket's name.
+    BucketName,
     /// An identifier, or the key of a pack or manifest.
     Identifier,
 }
@@ -82,6 +84,7 @@ const UNIQUE_COLUMNS: &[(&str, Unique)] = &[
     ("image_shares.image", Unique::Share),
     ("instances.ordinal", Unique::Ordinal),
     ("client_tokens.owner", Unique::ClientToken),
+    ("buckets.name", Unique::BucketName),
 ];
 
 /// SQLITE_BUSY and SQLITE_LOCKED; an extended code carries them in its low byte.

@@ -12,6 +12,7 @@
 //! The SQL is what SQLite and PostgreSQL both take; only SQLite is connected so far.
 
 mod accounts;
+mod buckets;
 mod catalog;
 mod client_tokens;
 mod column;
@@ -29,6 +30,7 @@ mod keys;
 mod leases;
 mod manifests;
 mod messages;
+mod objects;
 mod operation_log;
 mod packs;
 mod shares;
@@ -36,6 +38,7 @@ mod store_state;
 mod sub_accounts;
 mod tags;
 mod tasks;
+mod uploads;
 mod words;
 
 pub use catalog::{Catalog, Tx};

@@ -1,8 +1,11 @@
 //! What can be said on the command line. No meaning is given to anything here.
 
+mod bucket;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub(crate) use bucket::{BucketCommand, ObjectCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::account_arguments::{AccountCommand, Log};
@@ -23,6 +26,9 @@ pub(crate) struct Connection {
     /// Where the server listens, such as http://127.0.0.1:5456
     #[arg(long, global = true, env = "KILN_ENDPOINT")]
     pub(crate) endpoint: Option<String>,
+    /// Where the server's buckets are, such as http://127.0.0.1:5457 [default: where the server says]
+    #[arg(long, global = true, env = "KILN_OBJECTS_ENDPOINT")]
+    pub(crate) objects_endpoint: Option<String>,
     /// The key that signs; without one, the data directory's credentials.json is used
     #[arg(long, global = true, env = "TENCENTCLOUD_SECRET_ID", hide_env_values = true)]
     pub(crate) secret_id: Option<String>,
@@ -68,6 +74,12 @@ pub(crate) enum Command {
     /// Images
     #[command(subcommand)]
     Image(ImageWork),
+    /// Buckets, where image files are put to be imported
+    #[command(subcommand)]
+    Bucket(BucketCommand),
+    /// The objects in buckets
+    #[command(subcommand)]
+    Object(ObjectCommand),
     /// Instances
     #[command(subcommand)]
     Instance(InstanceCommand),
@@ -161,7 +173,7 @@ pub(crate) enum ImageCommand {
         /// The image
         image: String,
     },
-    /// Import an image file from a URL
+    /// Import an image file, from this machine or from a URL
     Import(Import),
     /// Make an image of an instance
     Create {
@@ -228,8 +240,8 @@ pub(crate) enum ImageCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct Import {
-    /// Where the image file is (http or https)
-    pub(crate) url: String,
+    /// The image file: a file of this machine, which is uploaded first, or a URL (http, https or s3)
+    pub(crate) source: String,
     /// The image's name
     #[arg(long)]
     pub(crate) name: String,
@@ -238,6 +250,12 @@ pub(crate) struct Import {
     pub(crate) description: String,
     #[command(flatten)]
     pub(crate) claim: Claim,
+    /// The bucket that a file of this machine is uploaded to; it is made if need be
+    #[arg(long, default_value = "imports")]
+    pub(crate) bucket: String,
+    /// Keep the uploaded file in the bucket after the import
+    #[arg(long)]
+    pub(crate) keep_object: bool,
     /// Do not wait for the end of the task
     #[arg(long)]
     pub(crate) no_wait: bool,

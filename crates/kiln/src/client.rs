@@ -60,6 +60,11 @@ impl Client {
         Ok(Self { http, endpoint, secret_id, secret_key, region: connection.region.clone() })
     }
 
+    /// The key that signs.
+    pub(crate) fn key(&self) -> (&str, &str) {
+        (&self.secret_id, &self.secret_key)
+    }
+
     pub(crate) fn region(&self) -> &str {
         &self.region
     }

@@ -1,21 +1,26 @@
 //! The configuration file: TOML, every key with a default, an unknown key an error. The documented example is
 //! `example.toml` beside this file; a test holds it to the defaults.
 
-use std::collections::{BTreeMap, HashSet};
+mod file;
+
+use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ipnet::IpNet;
 use kiln_chunk_store::CollectionPolicy;
-use kiln_model::{InstanceType, Limits, LimitsPreset, Money, Price, Region, RegionId, Zone, ZoneId};
+use kiln_model::{InstanceType, Limits, Money, Price, Region, RegionId, Zone, ZoneId};
 use kiln_notify::{EmailConfig, SmsConfig};
 use kiln_qemu::{AcceleratorChoice, Egress};
-use kiln_service::policy::{Policy, Preset, Rule};
-use kiln_service::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};
+use kiln_service::policy::Policy;
+use kiln_service::{
+    CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ObjectConfig, ServiceConfig,
+};
 use kiln_tencent_api::ApiConfig;
-use serde::Deserialize;
 
+use self::file::{
+    FileConfig, InstanceTypePart, NotificationsPart, ObjectsPart, RegionPart, TlsMode, TlsPart,
+};
 use crate::tls::{Files, Source};
 
 /// The example that `kiln example-config` prints.
@@ -30,206 +35,6 @@ pub(crate) const DEFAULT_DATA_DIR: &str = "kiln-data";
 
 const GIB: f64 = (1u64 << 30) as f64;
 const MIB: u64 = 1 << 20;
-
-/// The configuration file. Every part is optional.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(crate) struct FileConfig {
-    listen: Option<SocketAddr>,
-    data_dir: Option<PathBuf>,
-    api: ApiPart,
-    tls: TlsPart,
-    notifications: NotificationsPart,
-    transfer: TransferPart,
-    import: ImportPart,
-    limits: LimitsPart,
-    instances: InstancesPart,
-    collection: CollectionPart,
-    nbd: NbdPart,
-    workers: WorkersPart,
-    store: StorePart,
-    regions: Option<Vec<RegionPart>>,
-    instance_types: Option<Vec<InstanceTypePart>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ApiPart {
-    strict_replay: bool,
-    allow_unsigned_payload: bool,
-    requests_per_second: u32,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct NotificationsPart {
-    smtp: Option<String>,
-    from: Option<String>,
-    sms_webhook: Option<String>,
-    sms_token: Option<String>,
-}
-
-/// Written without anything: passwords and tokens are in it.
-impl std::fmt::Debug for NotificationsPart {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NotificationsPart")
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct TlsPart {
-    mode: TlsMode,
-    names: Vec<String>,
-    certificate: Option<PathBuf>,
-    key: Option<PathBuf>,
-}
-
-/// When TLS is spoken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum TlsMode {
-    /// Where the address that is listened on is not a loopback one.
-    #[default]
-    Auto,
-    /// Always.
-    On,
-    /// Never: secrets of guests and what is asked for can be read on the way, and requests can be sent again.
-    Off,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct ImportPart {
-    policy: Preset,
-    criteria: BTreeMap<String, Rule>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct TransferPart {
-    allow_private: Vec<IpNet>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct LimitsPart {
-    preset: LimitsPreset,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct InstancesPart {
-    accelerator: String,
-    network: String,
-    first_uid: u32,
-    power_off_grace_seconds: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct CollectionPart {
-    interval_seconds: u64,
-    min_age_seconds: u32,
-    grace_seconds: u32,
-    max_share_percent: u8,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct NbdPart {
-    listen: Option<SocketAddr>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct WorkersPart {
-    images: usize,
-    instances: usize,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct StorePart {
-    cache_mib: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RegionPart {
-    id: String,
-    short: String,
-    name: String,
-    copying: bool,
-    zones: Vec<ZonePart>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ZonePart {
-    id: String,
-    name: String,
-    number: u32,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct InstanceTypePart {
-    name: String,
-    vcpus: u32,
-    memory_gib: f64,
-    #[serde(default)]
-    per_hour: f64,
-    #[serde(default)]
-    per_month: f64,
-}
-
-impl Default for ApiPart {
-    fn default() -> Self {
-        Self { strict_replay: false, allow_unsigned_payload: false, requests_per_second: 100 }
-    }
-}
-
-impl Default for ImportPart {
-    fn default() -> Self {
-        Self { policy: Preset::Guide, criteria: BTreeMap::new() }
-    }
-}
-
-impl Default for LimitsPart {
-    fn default() -> Self {
-        Self { preset: LimitsPreset::Guide }
-    }
-}
-
-impl Default for InstancesPart {
-    fn default() -> Self {
-        Self {
-            accelerator: "auto".to_owned(),
-            network: "isolated".to_owned(),
-            first_uid: FIRST_UID,
-            power_off_grace_seconds: 60,
-        }
-    }
-}
-
-impl Default for CollectionPart {
-    fn default() -> Self {
-        Self { interval_seconds: 600, min_age_seconds: 3600, grace_seconds: 86_400, max_share_percent: 10 }
-    }
-}
-
-impl Default for WorkersPart {
-    fn default() -> Self {
-        Self { images: 2, instances: 8 }
-    }
-}
-
-impl Default for StorePart {
-    fn default() -> Self {
-        Self { cache_mib: 64 }
-    }
-}
 
 /// The configuration of a server, complete and checked.
 pub(crate) struct Config {
@@ -312,6 +117,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         },
         notifications: notifications(file.notifications)?,
         nbd_tcp: file.nbd.listen,
+        objects: objects(&file.objects, listen)?,
         helper: SELF.into(),
         chunk_cache_bytes: usize::try_from(file.store.cache_mib.saturating_mul(MIB)).unwrap_or(usize::MAX),
         image_workers: at_least("workers.images", file.workers.images, 1)?,
@@ -354,6 +160,25 @@ fn tls(part: TlsPart, listen: SocketAddr) -> Result<Option<Source>, String> {
         _ => return Err("tls: give both certificate and key, or neither".to_owned()),
     };
     Ok(spoken.then_some(source))
+}
+
+/// Where objects are served, unless it is said: beside the API.
+fn objects(part: &ObjectsPart, api: SocketAddr) -> Result<ObjectConfig, String> {
+    let beside = SocketAddr::new(api.ip(), if api.port() == 0 { 0 } else { api.port().wrapping_add(1) });
+    let address = part.listen.unwrap_or(beside);
+    if !address.ip().is_loopback() {
+        return Err(format!(
+            "objects.listen = {address}: objects are served over plain HTTP, which is safe on a loopback address only. \
+             Listen on 127.0.0.1 and put a TLS proxy in front."
+        ));
+    }
+    let account_gib = at_least("objects.account_gib", part.account_gib, 1)?;
+    let upload_hours = at_least("objects.upload_hours", part.upload_hours, 1)?;
+    Ok(ObjectConfig {
+        address: Some(address),
+        account_bytes: account_gib.saturating_mul(1 << 30),
+        upload_age: Duration::from_secs(u64::from(upload_hours) * 3600),
+    })
 }
 
 fn at_least<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T) -> Result<T, String> {

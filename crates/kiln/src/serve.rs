@@ -14,6 +14,7 @@ use kiln_service::{Service, ServiceConfig};
 use rustix::io::Errno;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::credentials::Credentials;
@@ -23,11 +24,14 @@ use crate::tls::{self, Source, TlsListener};
 const LOCK_TIMEOUT: Duration = Duration::from_secs(2);
 const LOCK_POLL: Duration = Duration::from_millis(50);
 
+/// How long transfers of objects may go on after the server was told to stop.
+const TRANSFER_GRACE: Duration = Duration::from_secs(5);
+
 type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the server until SIGINT or SIGTERM. Instances' machines go on.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
-    let Config { listen, tls, api, service } = config;
+    let Config { listen, tls, api, mut service } = config;
     // What is kept belongs to nobody else on this machine: seeds hold passwords, overlays hold everything.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let data_dir = service.data_dir.clone();
@@ -37,15 +41,22 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
         TcpListener::bind(listen).await.map_err(|error| format!("listening on {listen}: {error}"))?;
     let own_authority = matches!(tls, Some(Source::Authority { .. }));
     let tls = tls.map(|source| tls::server_config(&source, listen.ip(), &data_dir)).transpose()?;
+    let objects = listen_for_objects(&mut service).await?;
     let catalog = Catalog::open_sqlite(&ServiceConfig::catalog_path(&data_dir)).await?;
     introduce_operator(&catalog, &data_dir).await?;
     let service = Service::start(service, catalog).await?;
     let address = listener.local_addr()?;
     let scheme = if tls.is_some() { "https" } else { "http" };
     tracing::info!(%address, scheme, data_dir = %data_dir.display(), "kiln serves");
+    if let Ok(address) = objects.local_addr() {
+        eprintln!("kiln serves objects at http://{address}");
+    }
+    eprintln!("kiln serves at {scheme}://{address} (data in {})", data_dir.display());
     let router = kiln_tencent_api::router(kiln_tencent_api::Api::new(Arc::clone(&service), api))
         .merge(health(Arc::clone(&service)));
-    eprintln!("kiln serves at {scheme}://{address} (data in {})", data_dir.display());
+    let stopping = CancellationToken::new();
+    let buckets = kiln_object_api::router(Arc::clone(&service));
+    let buckets = tokio::spawn(kiln_object_api::serve(objects, buckets, stopping.clone()));
     match tls {
         None => axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?,
         Some(config) => {
@@ -58,8 +69,22 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
             axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?;
         }
     }
+    stopping.cancel();
+    if tokio::time::timeout(TRANSFER_GRACE, buckets).await.is_err() {
+        tracing::warn!("transfers of objects were cut off; their clients begin them again");
+    }
     service.stop().await;
     Ok(())
+}
+
+/// Listens for clients of buckets; the service learns the address, which its own objects' URLs have.
+async fn listen_for_objects(service: &mut ServiceConfig) -> Result<TcpListener, Error> {
+    let wanted = service.objects.address.ok_or("objects.listen is missing")?;
+    let listener = TcpListener::bind(wanted)
+        .await
+        .map_err(|error| format!("listening on {wanted} for objects: {error}"))?;
+    service.objects.address = Some(listener.local_addr()?);
+    Ok(listener)
 }
 
 /// Keeps a second server out of the same data directory for as long as the file is open.

@@ -19,6 +19,7 @@ pub struct ParseIdError {
 }
 
 const RANDOM_CHARS: usize = 8;
+const HIDDEN_CHARS: usize = 32;
 const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
 
 fn random_text(len: usize) -> String {
@@ -84,6 +85,20 @@ macro_rules! resource_id {
     };
 }
 
+/// Identifiers that nobody is to guess or to read: 32 characters of `0-9a-z`.
+macro_rules! hidden_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        text_newtype!($(#[$doc])* $name);
+
+        impl $name {
+            /// A new identifier that nobody can guess.
+            pub fn random() -> Self {
+                Self(random_text(HIDDEN_CHARS))
+            }
+        }
+    };
+}
+
 resource_id!(/// An image, such as `img-3fa9k2lq`.
     ImageId, "img");
 resource_id!(/// An instance, such as `ins-0b3kq81z`.
@@ -104,6 +119,12 @@ text_newtype!(/// A manifest in a region's store: 32 hexadecimal digits.
     ManifestKey);
 text_newtype!(/// A pack in a region's store: 32 hexadecimal digits.
     PackKey);
+hidden_id!(/// One version of an object of a bucket.
+    ObjectId);
+hidden_id!(/// A piece of an object, and the file that holds it.
+    PartId);
+hidden_id!(/// An upload in parts.
+    UploadId);
 text_newtype!(/// The public half of an API key: `AKID` and 32 characters.
     SecretId);
 

@@ -10,6 +10,7 @@ mod image;
 mod instance;
 mod limits;
 mod message;
+mod object;
 mod place;
 mod price;
 mod tag;
@@ -22,8 +23,8 @@ pub use account::{
 };
 pub use contact::{Contact, Email, Phone};
 pub use id::{
-    AppId, DiskId, ImageId, InstanceId, KeyPairId, ManifestKey, PackKey, ParseIdError, RegionId, SecretId,
-    SnapshotId, TaskId, Uin, ZoneId,
+    AppId, DiskId, ImageId, InstanceId, KeyPairId, ManifestKey, ObjectId, PackKey, ParseIdError, PartId,
+    RegionId, SecretId, SnapshotId, TaskId, Uin, UploadId, ZoneId,
 };
 pub use image::{
     Architecture, BootMode, DiskUsage, Failure, IllegalTransition, Image, ImageDisk, ImageEvent, ImageKind,
@@ -35,6 +36,7 @@ pub use instance::{
 };
 pub use limits::{Limits, LimitsPreset};
 pub use message::{Channel, Delivery, DeliveryEvent, DeliveryState, Message, MessageEvent};
+pub use object::{Bucket, BucketName, Object, ObjectDescription, Part, Upload};
 pub use place::{Region, Zone};
 pub use price::{Money, Price};
 pub use tag::{Resource, Tag};

@@ -5,8 +5,8 @@
 
 use kiln_catalog::ImageView;
 use kiln_model::{
-    Account, ApiKey, Image, ImageId, ImageShare, ImageState, ImportClaim, Instance, InstanceId, InstanceType,
-    KeyPairId, Region, RegionId, StopMode, SubAccount, Tag, Task, TaskId, ZoneId,
+    Account, ApiKey, AppId, Image, ImageId, ImageShare, ImageState, ImportClaim, Instance, InstanceId,
+    InstanceType, KeyPairId, Region, RegionId, StopMode, SubAccount, Tag, Task, TaskId, ZoneId,
 };
 
 use crate::account_command::{
@@ -59,6 +59,7 @@ pub enum Command {
     DescribeStores,
     DescribeActions,
     Account(AccountCommand),
+    DescribeObjectStorage,
 }
 
 impl Command {
@@ -89,6 +90,7 @@ impl Command {
                 | Self::DescribeStores
                 | Self::DescribeAccountQuota { .. }
                 | Self::DescribeActions
+                | Self::DescribeObjectStorage
         )
     }
 }
@@ -341,6 +343,7 @@ pub enum Answer {
     },
     Connection(InstanceConnection),
     Stores(Vec<StoreSummary>),
+    ObjectStorage(ObjectStorage),
 }
 
 /// A copy that is being made.
@@ -387,4 +390,17 @@ pub struct StoreSummary {
     pub manifests: u64,
     /// The sum of the virtual sizes of these disks, in bytes.
     pub logical_bytes: u64,
+}
+
+/// An account's buckets as a whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObjectStorage {
+    /// Where objects are served.
+    pub address: Option<std::net::SocketAddr>,
+    /// The number that the account's bucket names end with.
+    pub app_id: AppId,
+    /// The bytes of its objects and unfinished uploads, in all regions.
+    pub used_bytes: u64,
+    /// The bytes that they may be.
+    pub limit_bytes: u64,
 }

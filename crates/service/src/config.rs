@@ -10,6 +10,7 @@ use kiln_notify::{EmailConfig, SmsConfig};
 use kiln_qemu::{AcceleratorChoice, Egress};
 
 use crate::confined::Confined;
+use crate::objects::ObjectConfig;
 use crate::policy::Policy;
 
 /// The service's configuration.
@@ -35,6 +36,8 @@ pub struct ServiceConfig {
     pub notifications: NotificationConfig,
     /// Where image exports are served over TCP, if anywhere.
     pub nbd_tcp: Option<SocketAddr>,
+    /// Buckets.
+    pub objects: ObjectConfig,
     /// Memory for decompressed chunks, per region, in bytes.
     pub chunk_cache_bytes: usize,
     /// The program that does what must not be done in the service's own process (see
@@ -103,6 +106,11 @@ impl ServiceConfig {
     /// Where files that are being imported into a region wait.
     pub(crate) fn staging_dir(&self, region: &RegionId) -> PathBuf {
         self.region_dir(region).join("staging")
+    }
+
+    /// Where the files of a region's objects are.
+    pub(crate) fn objects_dir(&self, region: &RegionId) -> PathBuf {
+        self.region_dir(region).join("objects")
     }
 
     fn region_dir(&self, region: &RegionId) -> PathBuf {

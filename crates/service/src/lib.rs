@@ -21,6 +21,7 @@ mod ledger;
 mod machines;
 mod maintenance;
 mod notifications;
+mod objects;
 pub mod policy;
 mod price_command;
 mod refusal;
@@ -40,6 +41,10 @@ pub use judgement::{Judgement, JudgementError, judge};
 pub use key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
 pub use kiln_catalog::{ImageView, KeyHolder, OperationEntry};
 pub use maintenance::{StoreCheck, check_store};
+pub use objects::{
+    CompletedPart, CopyObject, HostNames, ListObjects, ObjectConfig, ObjectPage, OpenObject, PutCondition,
+    PutObject, PutPart, UploadPage, names_of_host,
+};
 pub use price_command::{InquirePriceResetInstance, InquirePriceRunInstances, PriceCommand, Quote};
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};

@@ -15,6 +15,7 @@ use kiln_model::{ManifestKey, PackKey, RegionId, Uin};
 
 use crate::config::ServiceConfig;
 use crate::jobs::JobError;
+use crate::objects::ObjectFiles;
 
 /// The scope of public images' content.
 const PUBLIC_SCOPE: &str = "public";
@@ -23,6 +24,8 @@ const PUBLIC_SCOPE: &str = "public";
 pub(crate) struct RegionStore {
     pub(crate) region: RegionId,
     pub(crate) objects: Arc<dyn ObjectStore>,
+    /// What its buckets hold, which is apart from all this.
+    pub(crate) object_files: Arc<ObjectFiles>,
     reader: Arc<ChunkReader>,
     /// By the scope's text. An index is made when its scope first stores something, and kept.
     indexes: Mutex<HashMap<String, Arc<ChunkIndex>>>,
@@ -43,7 +46,8 @@ impl RegionStore {
     pub(crate) fn open(config: &ServiceConfig, region: &RegionId) -> Result<Self, kiln_chunk_store::Error> {
         let objects: Arc<dyn ObjectStore> = Arc::new(DirectoryStore::open(&config.store_dir(region))?);
         let reader = Arc::new(ChunkReader::new(Arc::clone(&objects), config.chunk_cache_bytes));
-        Ok(Self { region: region.clone(), objects, reader, indexes: Mutex::default() })
+        let object_files = Arc::new(ObjectFiles::new(region.clone(), config.objects_dir(region)));
+        Ok(Self { region: region.clone(), objects, object_files, reader, indexes: Mutex::default() })
     }
 
     fn index(&self, scope: &str) -> Arc<ChunkIndex> {

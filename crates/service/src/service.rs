@@ -21,7 +21,7 @@ use crate::jobs::JobError;
 use crate::machines::Machines;
 use crate::notifications::Senders;
 use crate::region_store::RegionStore;
-use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications};
+use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications, objects};
 
 /// How long work in the background may take to end after a shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -129,6 +129,7 @@ impl Service {
         jobs::spawn_workers(&service);
         collection::spawn(&service);
         notifications::spawn(&service);
+        objects::spawn(&service);
         Ok(service)
     }
 

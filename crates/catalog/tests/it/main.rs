@@ -9,6 +9,7 @@ mod database_file;
 mod garbage;
 mod images;
 mod instances;
+mod objects;
 mod records;
 mod references;
 mod sample;

@@ -1,10 +1,13 @@
 //! `kiln image`: images, through the public API.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
-use crate::arguments::{ImageCommand, Import, OutputForm};
+use crate::arguments::{Connection, ImageCommand, Import, OutputForm};
 use crate::client::{Client, Error};
 use crate::commands::report;
+use crate::objects::{Objects, Place};
 use crate::output;
 use crate::progress::wait_for_task;
 
@@ -20,7 +23,12 @@ const COLUMNS: &[(&str, &str)] = &[
 /// Images on a page, the most that the API gives.
 const PAGE: u64 = 100;
 
-pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand) -> Result<(), Error> {
+pub(super) async fn run(
+    client: &Client,
+    connection: &Connection,
+    command: ImageCommand,
+) -> Result<(), Error> {
+    let form = connection.output;
     match command {
         ImageCommand::List { name } => list(client, form, name).await,
         ImageCommand::Show { image } => {
@@ -34,7 +42,7 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: ImageCommand
             report::print(form, &answer["Report"], none);
             Ok(())
         }
-        ImageCommand::Import(import) => import_image(client, form, import).await,
+        ImageCommand::Import(import) => import_image(client, connection, import).await,
         ImageCommand::Create { instance, name, description, power_off, no_wait } => {
             let parameters = json!({
                 "InstanceId": instance, "ImageName": name, "ImageDescription": description,
@@ -101,9 +109,14 @@ fn show(form: OutputForm, answer: &Value) {
     }
 }
 
-async fn import_image(client: &Client, form: OutputForm, import: Import) -> Result<(), Error> {
+async fn import_image(client: &Client, connection: &Connection, import: Import) -> Result<(), Error> {
+    let uploaded = match import.source.contains("://") {
+        true => None,
+        false => Some(upload(client, connection, &import).await?),
+    };
+    let url = uploaded.as_ref().map_or_else(|| import.source.clone(), |(_, place)| place.import_url());
     let parameters = json!({
-        "ImageUrl": import.url, "ImageName": import.name, "ImageDescription": import.description,
+        "ImageUrl": url, "ImageName": import.name, "ImageDescription": import.description,
         "OsType": import.claim.os_type, "OsVersion": import.claim.os_version,
         "Architecture": import.claim.architecture, "BootMode": import.claim.boot_mode,
         "LicenseType": import.claim.license, "Force": import.claim.force,
@@ -111,7 +124,32 @@ async fn import_image(client: &Client, form: OutputForm, import: Import) -> Resu
     client.cvm("ImportImage", &parameters).await?;
     // The public answer names no image; the name does, being unique among the account's own.
     let image = own_image_named(client, &import.name).await?;
-    finish(client, client.region(), form, &image["ImageId"], import.no_wait).await
+    let keep = import.keep_object || import.no_wait;
+    finish(client, client.region(), connection.output, &image["ImageId"], import.no_wait).await?;
+    match uploaded {
+        Some((objects, place)) if !keep => objects.delete(&place).await,
+        _ => Ok(()),
+    }
+}
+
+/// Uploads a file of this machine. Its key says which file it is, so that the same one goes on where it stopped.
+async fn upload(
+    client: &Client,
+    connection: &Connection,
+    import: &Import,
+) -> Result<(Objects, Place), Error> {
+    let file = Path::new(&import.source);
+    let about = file.metadata().map_err(|error| format!("{}: {error}", file.display()))?;
+    let changed = about.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let objects = Objects::find(client, connection.objects_endpoint.as_deref()).await?;
+    let bucket = objects.bucket_name(&import.bucket);
+    if !objects.buckets().await?.iter().any(|found| found.name == bucket) {
+        objects.create_bucket(&bucket).await?;
+    }
+    let place = Place { bucket, key: format!("{changed}-{}/{name}", about.len()) };
+    objects.put_file(file, &place).await?;
+    Ok((objects, place))
 }
 
 async fn own_image_named(client: &Client, name: &str) -> Result<Value, Error> {

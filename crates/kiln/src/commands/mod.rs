@@ -1,6 +1,7 @@
 //! What each command does: the server's in `serve.rs`, the client's here, one file a noun.
 
 mod account;
+mod bucket;
 mod convert;
 mod doctor;
 mod image;
@@ -18,9 +19,10 @@ use std::process::ExitCode;
 
 use tracing_subscriber::EnvFilter;
 
-use crate::arguments::{Arguments, Command, ImageFileCommand, ImageWork, Serve};
+use crate::arguments::{Arguments, Command, Connection, ImageFileCommand, ImageWork, Serve};
 use crate::client::{Client, Error};
 use crate::config::{self, Config, Overrides};
+use crate::objects::Objects;
 use crate::serve::serve;
 
 /// Does what the arguments say.
@@ -45,13 +47,19 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Messages => messages::run(&Client::new(&connection)?, form).await?,
         Command::Log(wanted) => log::run(&Client::new(&connection)?, form, wanted).await?,
         Command::Image(ImageWork::Service(command)) => {
-            image::run(&Client::new(&connection)?, form, command).await?
+            image::run(&Client::new(&connection)?, &connection, command).await?
         }
+        Command::Bucket(command) => bucket::run(&objects(&connection).await?, form, command).await?,
+        Command::Object(command) => bucket::run_object(&objects(&connection).await?, form, command).await?,
         Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,
         Command::KeyPair(command) => key_pair::run(&Client::new(&connection)?, form, command).await?,
         Command::Task(command) => task::run(&Client::new(&connection)?, form, command).await?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+async fn objects(connection: &Connection) -> Result<Objects, Error> {
+    Objects::find(&Client::new(connection)?, connection.objects_endpoint.as_deref()).await
 }
 
 /// The server's configuration: the file, and what arguments and environment say before it.
@@ -70,7 +78,8 @@ fn load(
 }
 
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("KILN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    // To s3s, every request that is refused is an error.
+    let filter = EnvFilter::try_from_env("KILN_LOG").unwrap_or_else(|_| EnvFilter::new("info,s3s=off"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -8,13 +8,14 @@ use kiln_model::{
 use kiln_transfer::SourceUrl;
 
 use super::{commit_tasks, tags};
+use crate::objects::own_object;
 use crate::policy::{UnknownSystem, find_system};
 use crate::{Answer, Caller, ImportImage, Refusal, Service, checks};
 
 pub(super) async fn perform(
     service: &Arc<Service>,
     caller: &Caller,
-    request: ImportImage,
+    mut request: ImportImage,
 ) -> Result<Answer, Refusal> {
     if !caller.account.may_import {
         return Err(Refusal::denied(
@@ -33,7 +34,10 @@ pub(super) async fn perform(
     checks::image_family(&request.family)?;
     tags::check(&request.tags, &tags::CVM)?;
     let platform = platform(service, &request.claim)?;
-    if let Err(error) = SourceUrl::parse(&request.url) {
+    if let Some(object) = own_object(service, caller, &request.url).await? {
+        // It was allowed now, and is read later: the task keeps what it is, and no signature.
+        request.url = object.to_url();
+    } else if let Err(error) = SourceUrl::parse(&request.url) {
         return Err(Refusal::invalid(
             "InvalidParameter.InvalidParameterUrlError",
             format!("ImageUrl: {error}."),

@@ -17,6 +17,7 @@ mod keys;
 mod limits;
 mod messages;
 mod modify_image;
+mod object_storage;
 mod operations;
 mod power_instances;
 mod prices;
@@ -95,12 +96,18 @@ pub(crate) async fn perform(
             exports::open(service, caller, &image, transport).await
         }
         Command::DescribeStores => exports::stores(service, caller).await,
+        Command::DescribeObjectStorage => object_storage::perform(service, caller).await,
     }
 }
 
 /// What the operation log is to say about a command that succeeds.
 pub(crate) fn log_entry(caller: &Caller, command: &Command) -> OperationEntry {
     let (action, subject) = name_and_subject(command);
+    operation(caller, action, subject)
+}
+
+/// What the operation log is to say about something that succeeded.
+pub(crate) fn operation(caller: &Caller, action: &str, subject: String) -> OperationEntry {
     OperationEntry {
         at: Timestamp::now(),
         account: caller.account.uin,
@@ -173,7 +180,8 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         | Command::DescribeInstanceConnection { .. }
         | Command::DescribeStores
         | Command::DescribeAccountQuota { .. }
-        | Command::DescribeActions => ("Describe", String::new()),
+        | Command::DescribeActions
+        | Command::DescribeObjectStorage => ("Describe", String::new()),
     }
 }
 

@@ -1,4 +1,5 @@
-//! Importing: look at the file on its server, fetch it, judge what is in it, store it, publish the image.
+//! Importing: look at the file on its server, fetch it, judge what is in it, store it, publish the image. An object of
+//! Kiln's own is neither looked at before nor fetched: it is read where it is.
 //!
 //! The file waits in the region's staging directory under the task's name, so a repeated step finds what was
 //! fetched before; storing it again meets its own packs and costs reading and hashing only. The report is kept
@@ -8,7 +9,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use kiln_block::FileDevice;
+use kiln_block::{BlockDevice, FileDevice};
 use kiln_guest::{Distribution, Linux, System};
 use kiln_model::{Image, ImageId, ImportClaim, SystemFacts};
 use kiln_transfer::{FetchOptions, SourceUrl};
@@ -17,6 +18,7 @@ use super::preview::preview;
 use super::publish::publish;
 use super::{JobContext, JobError};
 use crate::judgement::{Judgement, JudgementError, judge};
+use crate::objects::{KeptObject, ObjectDevice};
 use crate::policy::Report;
 
 /// Bytes that a format may add to the disk it holds: tables, headers, descriptors.
@@ -49,25 +51,14 @@ async fn import(
     file: &Path,
 ) -> Result<(), JobError> {
     let size_limit_bytes = context.service.limits_of(context.task.owner).await?.system_disk_bytes;
-    let source = SourceUrl::parse(url).map_err(|error| fetch_failure(&error))?;
-    context.progress.begin("preview", 0);
-    if !file.exists()
-        && let Some(judged) = preview(context, &source, claim, size_limit_bytes).await
-    {
-        accept(context, image, judged).await?;
-    }
-    fetch(context, &source, file, size_limit_bytes + FORMAT_OVERHEAD_BYTES).await?;
+    let file: Arc<dyn BlockDevice> = match KeptObject::parse(url) {
+        Some(object) => open_object(context, &object).await?,
+        None => fetched(context, image, url, claim, file, size_limit_bytes).await?,
+    };
     context.progress.begin("check", 0);
-    let device = FileDevice::new(File::open(file)?).map_err(JobError::internal)?;
     let (service, wanted) = (Arc::clone(&context.service), claim.clone());
     let judged = tokio::task::spawn_blocking(move || {
-        judge(
-            &service.config.confined(),
-            Arc::new(device),
-            &service.config.import_policy,
-            &wanted,
-            size_limit_bytes,
-        )
+        judge(&service.config.confined(), file, &service.config.import_policy, &wanted, size_limit_bytes)
     });
     let judgement = accept(context, image, judged.await?).await?;
     let disk = judgement.opened.device;
@@ -77,6 +68,38 @@ async fn import(
         .store_disk(&store, move |target| Ok(kiln_chunk_store::ingest(target, disk.as_ref())?))
         .await?;
     publish(context, &image.id, &facts(&image.facts, &judgement.inspection.system), &stored).await
+}
+
+/// An object of Kiln's own, which stays as it is until the import has ended.
+async fn open_object(context: &JobContext, object: &KeptObject) -> Result<Arc<dyn BlockDevice>, JobError> {
+    let opened = context.service.open_kept_object(&object.bucket, &object.key).await;
+    let opened = opened.map_err(|refusal| {
+        JobError::failed(
+            "FailedOperation.ImportSourceUnreadable",
+            format!("The image file could not be read: {}", refusal.message),
+        )
+    })?;
+    Ok(Arc::new(ObjectDevice::new(opened)))
+}
+
+/// A file that was fetched from its server, if it is worth it.
+async fn fetched(
+    context: &JobContext,
+    image: &Image,
+    url: &str,
+    claim: &ImportClaim,
+    file: &Path,
+    size_limit_bytes: u64,
+) -> Result<Arc<dyn BlockDevice>, JobError> {
+    let source = SourceUrl::parse(url).map_err(|error| fetch_failure(&error))?;
+    context.progress.begin("preview", 0);
+    if !file.exists()
+        && let Some(judged) = preview(context, &source, claim, size_limit_bytes).await
+    {
+        accept(context, image, judged).await?;
+    }
+    fetch(context, &source, file, size_limit_bytes + FORMAT_OVERHEAD_BYTES).await?;
+    Ok(Arc::new(FileDevice::new(File::open(file)?).map_err(JobError::internal)?))
 }
 
 async fn fetch(

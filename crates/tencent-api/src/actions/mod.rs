@@ -176,6 +176,14 @@ pub(crate) static ACTIONS: &[Action] = {
     action(KILN, "OpenImageExport", Needed, kiln::OPEN_EXPORT, kiln::open_export, image::export),
     action(KILN, "DescribeInstanceConnection", Needed, kiln::CONNECTION, kiln::connection, instance::connection),
     action(KILN, "DescribeStores", Unneeded, &[], |_| Ok(Command::DescribeStores), place::stores),
+    action(
+        KILN,
+        "DescribeObjectStorage",
+        Unneeded,
+        &[],
+        |_| Ok(Command::DescribeObjectStorage),
+        place::object_storage,
+    ),
     ]
 };
 

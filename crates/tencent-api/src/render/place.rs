@@ -53,3 +53,14 @@ pub(crate) fn stores(rendering: Rendering<'_>) -> Result<Object, Error> {
         .collect();
     members(json!({"StoreSet": stores}))
 }
+
+/// Where the caller's buckets are reached, and how much they hold.
+pub(crate) fn object_storage(rendering: Rendering<'_>) -> Result<Object, Error> {
+    let Answer::ObjectStorage(storage) = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    members(json!({
+        "Address": storage.address.map(|address| address.to_string()),
+        "AppId": storage.app_id,
+        "UsedBytes": storage.used_bytes,
+        "LimitBytes": storage.limit_bytes,
+    }))
+}

@@ -1,0 +1,98 @@
+//! `kiln bucket` and `kiln object`: what the server's buckets hold.
+
+use std::io::Write;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::arguments::{BucketCommand, ObjectCommand, OutputForm};
+use crate::client::Error;
+use crate::objects::{Objects, Place};
+use crate::output;
+use crate::progress::byte_bar;
+
+pub(super) async fn run(objects: &Objects, form: OutputForm, command: BucketCommand) -> Result<(), Error> {
+    match command {
+        BucketCommand::Create { name } => {
+            let name = objects.bucket_name(&name);
+            objects.create_bucket(&name).await?;
+            output::done(form, &json!({ "Bucket": name }), &name);
+        }
+        BucketCommand::List => {
+            let rows = objects.buckets().await?.into_iter().map(|bucket| {
+                json!({
+                    "Name": bucket.name, "Region": bucket.bucket_region, "CreationDate": bucket.creation_date,
+                })
+            });
+            let answer = json!({ "Buckets": rows.collect::<Vec<_>>() });
+            let columns = [("BUCKET", "/Name"), ("REGION", "/Region"), ("CREATED", "/CreationDate")];
+            output::listing(form, &answer, "Buckets", &columns);
+        }
+        BucketCommand::Delete { name } => {
+            let name = objects.bucket_name(&name);
+            objects.delete_bucket(&name).await?;
+            output::done(form, &json!({ "Bucket": name }), &format!("deleted {name}"));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn run_object(
+    objects: &Objects,
+    form: OutputForm,
+    command: ObjectCommand,
+) -> Result<(), Error> {
+    match command {
+        ObjectCommand::Put { file, object } => {
+            let place = objects.place(&object)?;
+            objects.put_file(&file, &place).await?;
+            done(form, &place, "stored");
+        }
+        ObjectCommand::Get { object, file } => {
+            let place = objects.place(&object)?;
+            get(objects, &place, &file).await?;
+            done(form, &place, &format!("written to {}:", file.display()));
+        }
+        ObjectCommand::List { bucket, prefix } => {
+            let rows = objects.objects(&objects.bucket_name(&bucket), &prefix).await?.into_iter().map(|object| {
+                json!({ "Key": object.key, "Size": object.size, "LastModified": object.last_modified })
+            });
+            let answer = json!({ "Objects": rows.collect::<Vec<_>>() });
+            let columns = [("KEY", "/Key"), ("BYTES", "/Size"), ("MODIFIED", "/LastModified")];
+            output::listing(form, &answer, "Objects", &columns);
+        }
+        ObjectCommand::Delete { objects: named } => {
+            for object in named {
+                let place = objects.place(&object)?;
+                objects.delete(&place).await?;
+                done(form, &place, "deleted");
+            }
+        }
+        ObjectCommand::Presign { object, seconds, method } => {
+            let url = objects.presign(&objects.place(&object)?, &method, i64::from(seconds));
+            output::done(form, &json!({ "Url": url }), &url);
+        }
+    }
+    Ok(())
+}
+
+fn done(form: OutputForm, place: &Place, what: &str) {
+    let answer = json!({ "Bucket": place.bucket, "Key": place.key });
+    output::done(form, &answer, &format!("{what} {}/{}", place.bucket, place.key));
+}
+
+/// Downloads an object. What came before it broke off is removed.
+async fn get(objects: &Objects, place: &Place, file: &Path) -> Result<(), Error> {
+    let mut answer = objects.get(place).await?;
+    let bar = byte_bar("download", answer.content_length().unwrap_or(0));
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut unfinished =
+        tempfile::NamedTempFile::new_in(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
+    while let Some(piece) = answer.chunk().await? {
+        unfinished.write_all(&piece).map_err(|error| format!("{}: {error}", file.display()))?;
+        bar.inc(piece.len() as u64);
+    }
+    unfinished.persist(file).map_err(|error| format!("{}: {error}", file.display()))?;
+    bar.finish_and_clear();
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! Operations on objects.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use kiln_model::ObjectDescription;
+use kiln_service::{CopyObject, OpenObject, PutCondition, PutObject, Service, names_of_host};
+use s3s::dto::*;
+use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
+
+use crate::bucket_operations::timestamp;
+use crate::checked_body::{checked, content_md5};
+use crate::error::{refused, s3_error};
+use crate::s3::caller;
+
+const CRC64: HeaderName = HeaderName::from_static("x-cos-hash-crc64ecma");
+
+pub(crate) async fn put_object(
+    service: &Arc<Service>,
+    mut request: S3Request<PutObjectInput>,
+) -> S3Result<S3Response<PutObjectOutput>> {
+    let caller = caller(&request)?;
+    let stream = request.input.body.take();
+    let body = checked(&request, stream);
+    let input = request.input;
+    let put = PutObject {
+        bucket: input.bucket,
+        key: input.key,
+        description: ObjectDescription {
+            content_type: input.content_type,
+            cache_control: input.cache_control,
+            content_disposition: input.content_disposition,
+            content_encoding: input.content_encoding.and_then(without_chunking),
+            content_language: input.content_language,
+            metadata: metadata(input.metadata),
+        },
+        size_bytes: input.content_length.and_then(|length| u64::try_from(length).ok()),
+        md5: content_md5(input.content_md5.as_deref())?,
+        condition: put_condition(input.if_match, input.if_none_match)?,
+    };
+    let object = service.put_object(&caller, put, body.stream).await.map_err(s3_error)?;
+    let sums = body.checksum.get().cloned().unwrap_or_default();
+    let output = PutObjectOutput {
+        e_tag: Some(ETag::Strong(object.etag)),
+        checksum_crc32: sums.checksum_crc32,
+        checksum_crc32c: sums.checksum_crc32c,
+        checksum_sha1: sums.checksum_sha1,
+        checksum_sha256: sums.checksum_sha256,
+        checksum_crc64nvme: sums.checksum_crc64nvme,
+        ..Default::default()
+    };
+    Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
+}
+
+/// The encoding of an object without the one of its transfer.
+pub(crate) fn without_chunking(encoding: String) -> Option<String> {
+    let kept: Vec<&str> = encoding.split(',').map(str::trim).filter(|name| *name != "aws-chunked").collect();
+    (!kept.is_empty()).then(|| kept.join(","))
+}
+
+pub(crate) fn metadata(given: Option<Metadata>) -> BTreeMap<String, String> {
+    given.into_iter().flatten().collect()
+}
+
+pub(crate) fn put_condition(
+    if_match: Option<ETagCondition>,
+    if_none_match: Option<ETagCondition>,
+) -> S3Result<PutCondition> {
+    match (if_match, if_none_match) {
+        (None, None) => Ok(PutCondition::None),
+        (None, Some(ETagCondition::Any)) => Ok(PutCondition::Absent),
+        (Some(ETagCondition::Any), None) => Ok(PutCondition::Present(None)),
+        (Some(ETagCondition::ETag(etag)), None) => Ok(PutCondition::Present(Some(etag.into_value()))),
+        _ => Err(refused(
+            S3ErrorCode::NotImplemented,
+            "Of the conditions on writing, If-None-Match: * and If-Match are taken, one of them.",
+        )),
+    }
+}
+
+pub(crate) fn crc64_header(crc64: u64) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(CRC64, HeaderValue::from(crc64));
+    headers
+}
+
+pub(crate) async fn get_object(
+    service: &Arc<Service>,
+    request: S3Request<GetObjectInput>,
+) -> S3Result<S3Response<GetObjectOutput>> {
+    let caller = caller(&request)?;
+    let input = request.input;
+    refuse_part_number(input.part_number)?;
+    let opened = service.open_object(&caller, &input.bucket, &input.key).await.map_err(s3_error)?;
+    let conditions = Conditions {
+        if_match: input.if_match,
+        if_none_match: input.if_none_match,
+        if_modified_since: input.if_modified_since,
+        if_unmodified_since: input.if_unmodified_since,
+    };
+    conditions.check(&opened)?;
+    let object = opened.object.clone();
+    let (range, content_range) = range(input.range, object.size_bytes)?;
+    let output = GetObjectOutput {
+        accept_ranges: Some("bytes".to_owned()),
+        content_length: i64::try_from(range.end - range.start).ok(),
+        content_range,
+        body: Some(StreamingBlob::wrap(opened.read(range))),
+        cache_control: object.description.cache_control,
+        content_disposition: object.description.content_disposition,
+        content_encoding: object.description.content_encoding,
+        content_language: object.description.content_language,
+        content_type: object.description.content_type.or_else(|| Some("application/octet-stream".to_owned())),
+        e_tag: Some(ETag::Strong(object.etag)),
+        last_modified: Some(timestamp(object.modified_at)),
+        metadata: Some(object.description.metadata.into_iter().collect()),
+        ..Default::default()
+    };
+    Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
+}
+
+pub(crate) async fn head_object(
+    service: &Arc<Service>,
+    request: S3Request<HeadObjectInput>,
+) -> S3Result<S3Response<HeadObjectOutput>> {
+    let caller = caller(&request)?;
+    let input = request.input;
+    refuse_part_number(input.part_number)?;
+    let opened = service.open_object(&caller, &input.bucket, &input.key).await.map_err(s3_error)?;
+    let conditions = Conditions {
+        if_match: input.if_match,
+        if_none_match: input.if_none_match,
+        if_modified_since: input.if_modified_since,
+        if_unmodified_since: input.if_unmodified_since,
+    };
+    conditions.check(&opened)?;
+    let object = opened.object;
+    let (range, content_range) = range(input.range, object.size_bytes)?;
+    let output = HeadObjectOutput {
+        accept_ranges: Some("bytes".to_owned()),
+        content_length: i64::try_from(range.end - range.start).ok(),
+        content_range,
+        cache_control: object.description.cache_control,
+        content_disposition: object.description.content_disposition,
+        content_encoding: object.description.content_encoding,
+        content_language: object.description.content_language,
+        content_type: object.description.content_type.or_else(|| Some("application/octet-stream".to_owned())),
+        e_tag: Some(ETag::Strong(object.etag)),
+        last_modified: Some(timestamp(object.modified_at)),
+        metadata: Some(object.description.metadata.into_iter().collect()),
+        ..Default::default()
+    };
+    Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
+}
+
+fn refuse_part_number(number: Option<i32>) -> S3Result<()> {
+    match number {
+        None => Ok(()),
+        Some(_) => {
+            Err(refused(S3ErrorCode::NotImplemented, "Objects are read by range, not by part. Use Range."))
+        }
+    }
+}
+
+/// The bytes that are asked for, and how the answer names them where they are not all.
+fn range(asked: Option<s3s::dto::Range>, size_bytes: u64) -> S3Result<(Range<u64>, Option<String>)> {
+    let Some(asked) = asked else { return Ok((0..size_bytes, None)) };
+    let range = asked
+        .check(size_bytes)
+        .map_err(|_| refused(S3ErrorCode::InvalidRange, "The range lies behind the object's end."))?;
+    let named = format!("bytes {}-{}/{size_bytes}", range.start, range.end.saturating_sub(1));
+    Ok((range, Some(named)))
+}
+
+/// What a reader wants to be true of an object (RFC 9110, section 13.2.2).
+struct Conditions {
+    if_match: Option<ETagCondition>,
+    if_none_match: Option<ETagCondition>,
+    if_modified_since: Option<Timestamp>,
+    if_unmodified_since: Option<Timestamp>,
+}
+
+impl Conditions {
+    fn check(&self, opened: &OpenObject) -> S3Result<()> {
+        let etag = &opened.object.etag;
+        let modified = timestamp(opened.object.modified_at);
+        let is_this =
+            |condition: &ETagCondition| condition.as_etag().is_none_or(|asked| asked.value() == etag);
+        let holds = match (&self.if_match, &self.if_unmodified_since) {
+            (Some(condition), _) => is_this(condition),
+            (None, Some(time)) => modified <= *time,
+            (None, None) => true,
+        };
+        if !holds {
+            return Err(refused(
+                S3ErrorCode::PreconditionFailed,
+                "The object is not as the request wants it.",
+            ));
+        }
+        let is_known = match (&self.if_none_match, &self.if_modified_since) {
+            (Some(condition), _) => is_this(condition),
+            (None, Some(time)) => modified <= *time,
+            (None, None) => false,
+        };
+        if is_known {
+            let mut error = S3Error::new(S3ErrorCode::NotModified);
+            error.set_status_code(StatusCode::NOT_MODIFIED);
+            return Err(error);
+        }
+        Ok(())
+    }
+}
+
+pub(crate) async fn copy_object(
+    service: &Arc<Service>,
+    request: S3Request<CopyObjectInput>,
+) -> S3Result<S3Response<CopyObjectOutput>> {
+    let caller = caller(&request)?;
+    let input = request.input;
+    let (bucket, key) = copy_source(&input.copy_source)?;
+    let source = service.open_object(&caller, bucket, key).await.map_err(s3_error)?;
+    let conditions = Conditions {
+        if_match: input.copy_source_if_match,
+        if_none_match: input.copy_source_if_none_match,
+        if_modified_since: input.copy_source_if_modified_since,
+        if_unmodified_since: input.copy_source_if_unmodified_since,
+    };
+    conditions.check(&source)?;
+    let replaces =
+        input.metadata_directive.is_some_and(|directive| directive.as_str().eq_ignore_ascii_case("REPLACE"));
+    let description = replaces.then(|| ObjectDescription {
+        content_type: input.content_type,
+        cache_control: input.cache_control,
+        content_disposition: input.content_disposition,
+        content_encoding: input.content_encoding,
+        content_language: input.content_language,
+        metadata: metadata(input.metadata),
+    });
+    let copy = CopyObject { source, bucket: input.bucket, key: input.key, description };
+    let object = service.copy_object(&caller, copy).await.map_err(s3_error)?;
+    let result = CopyObjectResult {
+        e_tag: Some(ETag::Strong(object.etag)),
+        last_modified: Some(timestamp(object.modified_at)),
+        ..Default::default()
+    };
+    let output = CopyObjectOutput { copy_object_result: Some(result), ..Default::default() };
+    Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
+}
+
+/// The bucket and key that a copy is made of. COS's clients put the bucket's host there.
+pub(crate) fn copy_source(source: &CopySource) -> S3Result<(&str, &str)> {
+    match source {
+        CopySource::Bucket { bucket, key, .. } => Ok((names_of_host(bucket).bucket.unwrap_or(bucket), key)),
+        _ => Err(refused(
+            S3ErrorCode::NotImplemented,
+            "Copies are made of bucket/key. There are no access points.",
+        )),
+    }
+}
+
+pub(crate) async fn delete_object(
+    service: &Arc<Service>,
+    request: S3Request<DeleteObjectInput>,
+) -> S3Result<S3Response<DeleteObjectOutput>> {
+    let caller = caller(&request)?;
+    service.delete_objects(&caller, &request.input.bucket, &[request.input.key]).await.map_err(s3_error)?;
+    Ok(S3Response::new(DeleteObjectOutput::default()))
+}
+
+pub(crate) async fn delete_objects(
+    service: &Arc<Service>,
+    request: S3Request<DeleteObjectsInput>,
+) -> S3Result<S3Response<DeleteObjectsOutput>> {
+    let caller = caller(&request)?;
+    let quiet = request.input.delete.quiet.unwrap_or(false);
+    let keys: Vec<String> = request.input.delete.objects.into_iter().map(|object| object.key).collect();
+    service.delete_objects(&caller, &request.input.bucket, &keys).await.map_err(s3_error)?;
+    let deleted = keys.into_iter().map(|key| DeletedObject { key: Some(key), ..Default::default() });
+    let deleted = (!quiet).then(|| deleted.collect());
+    Ok(S3Response::new(DeleteObjectsOutput { deleted, ..Default::default() }))
+}

@@ -1,0 +1,165 @@
+//! URLs of Kiln's own objects, which imports read in place.
+//!
+//! Own are `s3://bucket/key`, `https://<bucket>.cos.<region>.<domain>/<key>` (or `s3`) and the same with the bucket in
+//! the path, where the bucket is one of Kiln's; and whatever is at the address where Kiln serves objects. An object is
+//! given to its bucket's owner, or to whoever has a URL that a key of the owner signed.
+
+use kiln_model::{ApiKey, Bucket, BucketName, SecretId, Timestamp};
+use kiln_object_signature::{Request, cos, decode, encode, v4};
+use url::Url;
+
+use super::names_of_host;
+use crate::{Caller, Refusal, Service};
+
+const SCHEME: &str = "s3";
+
+/// An object that somebody was allowed to read: what tasks keep in the place of a URL.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct KeptObject {
+    pub(crate) bucket: BucketName,
+    pub(crate) key: String,
+}
+
+impl KeptObject {
+    /// Its form in a task: no signature is kept.
+    pub(crate) fn to_url(&self) -> String {
+        let key: Vec<_> = self.key.split('/').map(encode).collect();
+        format!("{SCHEME}://{}/{}", self.bucket, key.join("/"))
+    }
+
+    /// What a task keeps, if it is an object.
+    pub(crate) fn parse(url: &str) -> Option<Self> {
+        let rest = url.strip_prefix(SCHEME)?.strip_prefix("://")?;
+        let (bucket, key) = rest.split_once('/')?;
+        Some(Self { bucket: bucket.parse().ok()?, key: decode(key) })
+    }
+}
+
+/// The object that a URL names, where it is one of Kiln's own and the caller may read it.
+pub(crate) async fn own_object(
+    service: &Service,
+    caller: &Caller,
+    text: &str,
+) -> Result<Option<KeptObject>, Refusal> {
+    let Ok(url) = Url::parse(text) else { return Ok(None) };
+    let Some(named) = named_object(service, &url) else { return Ok(None) };
+    let mut tx = service.catalog.read().await?;
+    let bucket = match named.bucket.parse() {
+        Ok(name) => tx.bucket(&name).await?,
+        Err(_) => None,
+    };
+    let Some(bucket) = bucket else {
+        // Another object storage may have a bucket of that name; the address is then what decides.
+        return if named.here { Err(no_object(&named)) } else { Ok(None) };
+    };
+    if bucket.owner != caller.account.uin && !is_presigned(service, &url, &bucket, &named).await? {
+        return Err(Refusal::denied(
+            "UnauthorizedOperation.ImportImage",
+            format!(
+                "ImageUrl: bucket {} is another account's. Ask its owner for a presigned URL of the object.",
+                bucket.name
+            ),
+        ));
+    }
+    if tx.object(&bucket.name, &named.key).await?.is_none() {
+        return Err(no_object(&named));
+    }
+    Ok(Some(KeptObject { bucket: bucket.name, key: named.key }))
+}
+
+fn no_object(named: &NamedObject) -> Refusal {
+    Refusal::invalid(
+        "InvalidParameter.InvalidParameterUrlError",
+        format!(
+            "ImageUrl: there is no object {:?} in a bucket {:?} here. Check both.",
+            named.key, named.bucket
+        ),
+    )
+}
+
+/// What a URL names as an object.
+struct NamedObject {
+    bucket: String,
+    key: String,
+    /// Whether it can be nowhere else.
+    here: bool,
+    /// Whether the bucket stands in the path.
+    in_path: bool,
+}
+
+fn named_object(service: &Service, url: &Url) -> Option<NamedObject> {
+    let host = url.host_str()?;
+    let path = url.path().strip_prefix('/')?;
+    if url.scheme() == SCHEME {
+        return Some(NamedObject { bucket: host.to_owned(), key: decode(path), here: true, in_path: false });
+    }
+    let names = names_of_host(host);
+    if let Some(bucket) = names.bucket {
+        return Some(NamedObject {
+            bucket: bucket.to_owned(),
+            key: decode(path),
+            here: false,
+            in_path: false,
+        });
+    }
+    let here = service.config.objects.address.is_some_and(|address| {
+        let is_host = host == address.ip().to_string() || host == "localhost" && address.ip().is_loopback();
+        is_host && url.port_or_known_default() == Some(address.port())
+    });
+    if here || names.region.is_some() {
+        let (bucket, key) = path.split_once('/')?;
+        return Some(NamedObject { bucket: decode(bucket), key: decode(key), here, in_path: true });
+    }
+    None
+}
+
+/// Whether the URL is signed, now and for reading, by an enabled key of the bucket's owner.
+async fn is_presigned(
+    service: &Service,
+    url: &Url,
+    bucket: &Bucket,
+    named: &NamedObject,
+) -> Result<bool, Refusal> {
+    let host = url.host_str().unwrap_or_default();
+    let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
+    let headers = [("host", host.as_str())];
+    let request = Request {
+        method: "GET",
+        path: url.path(),
+        query: url.query().unwrap_or_default(),
+        headers: &headers,
+    };
+    let now = Timestamp::now().0.div_euclid(1000);
+    if let Some(Ok(signature)) = v4::Presigned::find(&request) {
+        let key = owners_key(service, &signature.secret_id, bucket).await?;
+        return Ok(key.is_some_and(|key| signature.verify(&request, &key.secret_key, now).is_ok()));
+    }
+    if let Some(Ok(signature)) = cos::Signature::find(&request) {
+        let key = owners_key(service, &signature.secret_id, bucket).await?;
+        let in_path = named.in_path.then_some(named.bucket.as_str());
+        return Ok(key.is_some_and(|key| signature.verify(&request, in_path, &key.secret_key, now).is_ok()));
+    }
+    Ok(false)
+}
+
+async fn owners_key(service: &Service, secret_id: &str, bucket: &Bucket) -> Result<Option<ApiKey>, Refusal> {
+    let found = service.api_key(&SecretId::from_trusted(secret_id)).await?;
+    Ok(found
+        .filter(|holder| holder.key.enabled && holder.account.uin == bucket.owner)
+        .map(|holder| holder.key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kept_object_comes_back_from_its_url() {
+        for key in ["disk.qcow2", "a b/ü?#%25/c+d"] {
+            let kept =
+                KeptObject { bucket: BucketName::from_trusted("images-1250000000"), key: key.to_owned() };
+            assert_eq!(KeptObject::parse(&kept.to_url()), Some(kept));
+        }
+        assert_eq!(KeptObject::parse("https://example.org/a"), None);
+    }
+}

@@ -1,0 +1,610 @@
+"""Buckets with the clients that people have, none of them modified: boto3, coscmd, COS's SDK, rclone, a presigned URL.
+
+Clients of COS speak to hosts such as BUCKET.cos.REGION.myqcloud.com; they are led here as they would be by a proxy, so
+that what they sign is what they sign elsewhere.
+"""
+
+import base64
+import concurrent.futures
+import hashlib
+import http.client
+import io
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import boto3
+import pytest
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from cloud import GUANGZHOU, refused
+from kiln_server import wait_until
+from qcloud_cos import CosConfig, CosS3Client
+
+# Other people's clients leave connections to the garbage collector.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
+
+MIB = 1 << 20
+LARGE_BYTES = 300 * MIB
+SHANGHAI = "ap-shanghai"
+
+
+def app_id(server, account):
+    accounts = server.operator().kiln("DescribeAccounts")["AccountSet"]
+    return next(found["AppId"] for found in accounts if found["Uin"] == account.uin)
+
+
+def s3(server, account, **options):
+    """boto3's client, as its documentation makes one."""
+    return boto3.client(
+        "s3",
+        endpoint_url=server.objects_endpoint,
+        aws_access_key_id=account.secret_id,
+        aws_secret_access_key=account.secret_key,
+        region_name=options.pop("region", GUANGZHOU),
+        config=Config(retries={"max_attempts": 1}, max_pool_connections=32, **options),
+    )
+
+
+def cos(server, account, scheme="http", region=GUANGZHOU):
+    """COS's SDK, which takes this machine for a proxy on its way to myqcloud.com."""
+    key = {"SecretId": account.secret_id, "SecretKey": account.secret_key}
+    return CosS3Client(
+        CosConfig(Region=region, Scheme=scheme, Proxies={"http": server.objects_endpoint}, **key), retry=0
+    )
+
+
+def fails(code, call, *arguments, **parameters):
+    """Asserts that a call fails with an error code of S3; its HTTP status."""
+    with pytest.raises(ClientError) as caught:
+        call(*arguments, **parameters)
+    assert caught.value.response["Error"]["Code"] == code, caught.value
+    return caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
+
+
+def files_of(server):
+    return [path for path in server.data_dir.glob("regions/*/objects/*") if path.is_file()]
+
+
+def sparse_file(path, size, seed):
+    """A file with data here and there, at its begin and at its end."""
+    chance = random.Random(seed)
+    with path.open("wb") as file:
+        file.truncate(size)
+        for at in [0, *sorted(chance.randrange(0, size - MIB) for _ in range(20)), size - MIB]:
+            file.seek(at)
+            file.write(chance.randbytes(MIB))
+    return path
+
+
+def sha256(path):
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@pytest.fixture(scope="module")
+def bucket(server, alice):
+    name = f"tests-{app_id(server, alice)}"
+    s3(server, alice).create_bucket(Bucket=name)
+    return name
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory, seed):
+    return sparse_file(tmp_path_factory.mktemp("large") / "large.raw", LARGE_BYTES, seed)
+
+
+# ---- boto3 -----------------------------------------------------------------------------------------------------------
+
+
+def test_buckets_are_made_found_and_removed(server, alice, bob):
+    client, number = s3(server, alice), app_id(server, alice)
+    name = f"short-lived-{number}"
+    client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": SHANGHAI})
+    assert client.get_bucket_location(Bucket=name)["LocationConstraint"] == SHANGHAI
+    assert client.head_bucket(Bucket=name)["BucketRegion"] == SHANGHAI
+    assert name in [found["Name"] for found in client.list_buckets()["Buckets"]]
+    assert name not in [found["Name"] for found in s3(server, bob).list_buckets()["Buckets"]]
+    assert fails("BucketAlreadyOwnedByYou", client.create_bucket, Bucket=name) == 409
+    client.put_object(Bucket=name, Key="k", Body=b"v")
+    assert fails("BucketNotEmpty", client.delete_bucket, Bucket=name) == 409
+    client.delete_object(Bucket=name, Key="k")
+    client.delete_bucket(Bucket=name)
+    assert fails("NoSuchBucket", client.list_objects_v2, Bucket=name) == 404
+    assert fails("AccessDenied", client.create_bucket, Bucket="somebody-elses-1250000000") == 403
+    assert fails("InvalidBucketName", client.create_bucket, Bucket="without-number") == 400
+
+
+def test_an_object_comes_back_with_what_was_said_of_it(server, alice, bucket):
+    client = s3(server, alice)
+    body = random.Random(1).randbytes(3 * MIB + 17)
+    said = {"ContentType": "text/plain", "CacheControl": "no-store", "Metadata": {"colour": "blue"}}
+    put = client.put_object(Bucket=bucket, Key="dir/ü + &.bin", Body=body, **said)
+    assert put["ETag"] == f'"{hashlib.md5(body).hexdigest()}"'
+    got = client.get_object(Bucket=bucket, Key="dir/ü + &.bin")
+    assert got["Body"].read() == body and got["ETag"] == put["ETag"]
+    assert {name: got[name] for name in said} == said
+    head = client.head_object(Bucket=bucket, Key="dir/ü + &.bin")
+    assert head["ContentLength"] == len(body) and head["Metadata"] == said["Metadata"]
+    client.put_object(Bucket=bucket, Key="empty", Body=b"")
+    assert client.get_object(Bucket=bucket, Key="empty")["Body"].read() == b""
+
+
+def test_what_is_replaced_or_deleted_leaves_no_file(server, alice, bucket):
+    client, before = s3(server, alice), set(files_of(server))
+    for body in (b"one", b"two"):
+        client.put_object(Bucket=bucket, Key="replaced", Body=body)
+    wait_until(lambda: len(set(files_of(server)) - before) == 1, 10, "only the second is there")
+    reading = client.get_object(Bucket=bucket, Key="replaced")["Body"]
+    client.delete_object(Bucket=bucket, Key="replaced")
+    assert reading.read() == b"two"
+    wait_until(lambda: set(files_of(server)) <= before, 10, "none is there")
+
+
+def test_ranges_and_conditions(server, alice, bucket):
+    client = s3(server, alice)
+    body = random.Random(2).randbytes(2 * MIB)
+    etag = client.put_object(Bucket=bucket, Key="ranges", Body=body)["ETag"]
+
+    def get(**parameters):
+        return client.get_object(Bucket=bucket, Key="ranges", **parameters)
+
+    for asked, expected in [("0-0", body[:1]), ("1000000-1100000", body[1000000:1100001]), ("-5", body[-5:])]:
+        got = get(Range=f"bytes={asked}")
+        assert got["ResponseMetadata"]["HTTPStatusCode"] == 206 and got["Body"].read() == expected
+    assert get(Range=f"bytes={len(body) - 1}-")["ContentRange"] == f"bytes {len(body) - 1}-{len(body) - 1}/{len(body)}"
+    assert fails("InvalidRange", get, Range=f"bytes={len(body)}-") == 416
+    assert get(IfMatch=etag)["ContentLength"] == len(body)
+    assert fails("PreconditionFailed", get, IfMatch='"0"') == 412
+    assert fails("304", client.head_object, Bucket=bucket, Key="ranges", IfNoneMatch=etag) == 304
+    assert fails("PreconditionFailed", client.put_object, Bucket=bucket, Key="ranges", Body=b"", IfNoneMatch="*") == 412
+    client.put_object(Bucket=bucket, Key="ranges", Body=b"next", IfMatch=etag)
+    assert fails("NoSuchKey", client.get_object, Bucket=bucket, Key="nothing") == 404
+
+
+def test_a_large_file_in_parts_and_back(server, alice, bucket, large, tmp_path):
+    client = s3(server, alice)
+    parts = TransferConfig(multipart_threshold=8 * MIB, multipart_chunksize=8 * MIB, max_concurrency=4)
+    client.upload_file(str(large), bucket, "large.raw", Config=parts)
+    head = client.head_object(Bucket=bucket, Key="large.raw")
+    assert head["ContentLength"] == LARGE_BYTES and head["ETag"].endswith(f'-{LARGE_BYTES // (8 * MIB) + 1}"')
+    client.download_file(bucket, "large.raw", str(tmp_path / "back"), Config=parts)
+    assert sha256(tmp_path / "back") == sha256(large)
+    stored = sum(path.stat().st_blocks * 512 for path in files_of(server))
+    assert stored < LARGE_BYTES // 2, "zeros are not written"
+    # A copy in one request; the SDK's own makes it in parts.
+    client.copy_object(Bucket=bucket, Key="copy.raw", CopySource={"Bucket": bucket, "Key": "large.raw"})
+    client.copy({"Bucket": bucket, "Key": "large.raw"}, bucket, "copy-2.raw", Config=parts)
+    client.delete_object(Bucket=bucket, Key="large.raw")
+    for key in ("copy.raw", "copy-2.raw"):
+        client.download_file(bucket, key, str(tmp_path / "back"), Config=parts)
+        assert sha256(tmp_path / "back") == sha256(large)
+        client.delete_object(Bucket=bucket, Key=key)
+
+
+def test_an_upload_that_was_interrupted_goes_on(server, alice, bucket):
+    client = s3(server, alice)
+    pieces = [random.Random(number).randbytes(2 * MIB) for number in range(4)]
+    where = {"Bucket": bucket, "Key": "resumed"}
+    upload = client.create_multipart_upload(**where)["UploadId"]
+    for number in (3, 1):
+        client.upload_part(**where, UploadId=upload, PartNumber=number, Body=pieces[number - 1])
+    server.kill()
+    server.start()
+    client = s3(server, alice)
+    found = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
+    assert [(one["Key"], one["UploadId"]) for one in found] == [("resumed", upload)]
+    assert [part["PartNumber"] for part in client.list_parts(**where, UploadId=upload)["Parts"]] == [1, 3]
+    for number in (2, 4):
+        client.upload_part(**where, UploadId=upload, PartNumber=number, Body=pieces[number - 1])
+    parts = client.list_parts(**where, UploadId=upload)["Parts"]
+    named = [{"PartNumber": part["PartNumber"], "ETag": part["ETag"]} for part in parts]
+    done = client.complete_multipart_upload(**where, UploadId=upload, MultipartUpload={"Parts": named})
+    sums = b"".join(hashlib.md5(piece).digest() for piece in pieces)
+    assert done["ETag"] == f'"{hashlib.md5(sums).hexdigest()}-4"'
+    assert client.get_object(**where)["Body"].read() == b"".join(pieces)
+    assert client.get_object(**where, Range="bytes=2097151-2097152")["Body"].read() == pieces[0][-1:] + pieces[1][:1]
+    assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
+
+
+def test_5000_objects_are_listed_in_both_versions(server, alice):
+    client, name = s3(server, alice), f"many-{app_id(server, alice)}"
+    client.create_bucket(Bucket=name)
+    keys = sorted(f"{number % 7}/{number:05}" for number in range(5000))
+    with concurrent.futures.ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda key: client.put_object(Bucket=name, Key=key, Body=b"x"), keys))
+    for listing in ("list_objects_v2", "list_objects"):
+        pages = client.get_paginator(listing).paginate(Bucket=name)
+        assert [found["Key"] for page in pages for found in page["Contents"]] == keys, listing
+        pages = list(client.get_paginator(listing).paginate(Bucket=name, Delimiter="/", PaginationConfig={"PageSize": 3}))
+        assert [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", [])] == [
+            f"{digit}/" for digit in range(7)
+        ]
+        pages = client.get_paginator(listing).paginate(Bucket=name, Prefix="3/0")
+        assert [found["Key"] for page in pages for found in page["Contents"]] == [
+            key for key in keys if key.startswith("3/0")
+        ]
+    after = client.list_objects_v2(Bucket=name, StartAfter=keys[4990])
+    assert [found["Key"] for found in after["Contents"]] == keys[4991:]
+    for start in range(0, 5000, 1000):
+        named = {"Objects": [{"Key": key} for key in keys[start : start + 1000]], "Quiet": True}
+        assert "Errors" not in client.delete_objects(Bucket=name, Delete=named)
+    client.delete_bucket(Bucket=name)
+
+
+def test_presigned_urls_read_and_write_for_their_time(server, alice, bucket):
+    client = s3(server, alice)
+    where = {"Bucket": bucket, "Key": "presigned"}
+    put = client.generate_presigned_url("put_object", Params=where, ExpiresIn=60)
+    with urllib.request.urlopen(urllib.request.Request(put, data=b"by a browser", method="PUT")) as answer:
+        assert answer.status == 200
+    get = client.generate_presigned_url("get_object", Params=where, ExpiresIn=60)
+    assert urllib.request.urlopen(get).read() == b"by a browser"
+    expired = client.generate_presigned_url("get_object", Params=where, ExpiresIn=1)
+    time.sleep(2.1)
+    others = get.replace("/presigned?", "/ranges?")
+    for bad in (expired, others, get.replace("X-Amz-Expires=60", "X-Amz-Expires=600"), get.split("?")[0]):
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(bad)
+        assert caught.value.code == 403, bad
+    # Who may write one object must not read another through it.
+    copying = urllib.request.Request(put, method="PUT", headers={"x-cos-copy-source": f"{bucket}/ranges"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(copying)
+    assert caught.value.code == 403
+
+
+# ---- COS -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_sdk_of_cos(server, alice, large, tmp_path):
+    client, name = cos(server, alice, region=SHANGHAI), f"of-cos-{app_id(server, alice)}"
+    client.create_bucket(Bucket=name)
+    assert client.get_bucket_location(Bucket=name)["LocationConstraint"] == SHANGHAI
+    body = random.Random(3).randbytes(MIB)
+    put = client.put_object(Bucket=name, Key="ä/1 2", Body=body, EnableMD5=True, Metadata={"x-cos-meta-colour": "red"})
+    assert put["ETag"] == f'"{hashlib.md5(body).hexdigest()}"' and put["x-cos-request-id"]
+    got = client.get_object(Bucket=name, Key="ä/1 2")
+    assert got["Body"].get_raw_stream().read() == body and got["x-cos-meta-colour"] == "red"
+    assert client.head_object(Bucket=name, Key="ä/1 2")["x-cos-hash-crc64ecma"] == str(crc64(body))
+    client.upload_file(Bucket=name, Key="large", LocalFilePath=str(large), PartSize=10, MAXThread=3)
+    head = client.head_object(Bucket=name, Key="large")
+    assert head["Content-Length"] == str(LARGE_BYTES)
+    # COS's SDK checks the CRC of the whole, which was put together from those of the parts.
+    client.download_file(Bucket=name, Key="large", DestFilePath=str(tmp_path / "back"), PartSize=10, EnableCRC=True)
+    assert sha256(tmp_path / "back") == sha256(large)
+    source = {"Bucket": name, "Key": "ä/1 2", "Region": SHANGHAI}
+    client.copy(Bucket=name, Key="copied", CopySource=source)
+    assert [found["Key"] for found in client.list_objects(Bucket=name)["Contents"]] == ["copied", "large", "ä/1 2"]
+    presigned = client.get_presigned_url(Method="GET", Bucket=name, Key="copied", Expired=60)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({"http": server.objects_endpoint}))
+    assert opener.open(presigned).read() == body
+    deleted = client.delete_objects(
+        Bucket=name, Delete={"Object": [{"Key": "copied"}, {"Key": "large"}, {"Key": "ä/1 2"}], "Quiet": "false"}
+    )
+    assert len(deleted["Deleted"]) == 3
+    client.delete_bucket(Bucket=name)
+
+
+def crc64(data):
+    """As crcmod, which COS's own clients use, has it."""
+    import crcmod
+
+    return crcmod.mkCrcFun(0x142F0E1EBA9EA3693, initCrc=0, xorOut=0xFFFFFFFFFFFFFFFF, rev=True)(data)
+
+
+def test_a_wrong_key_signs_nothing_for_cos(server, alice, bucket):
+    from qcloud_cos import CosServiceError
+
+    wrong = type(alice)(server, alice.uin, alice.secret_id, "0" * 40)
+    for account, code in ((wrong, "SignatureDoesNotMatch"), (type(alice)(server, "", "AKIDnone", "x"), "InvalidAccessKeyId")):
+        with pytest.raises(CosServiceError) as caught:
+            cos(server, account).list_objects(Bucket=bucket)
+        assert caught.value.get_error_code() == code
+
+
+def test_coscmd(server, alice, bucket, large, tmp_path):
+    program = Path(sys.executable).with_name("coscmd")
+    config = tmp_path / "cos.conf"
+    environment = {**os.environ, "http_proxy": server.objects_endpoint, "HOME": str(tmp_path)}
+
+    def coscmd(*arguments):
+        command = [program, "-c", config, "-l", tmp_path / "cos.log", *map(str, arguments)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout + done.stderr
+
+    key = ["-a", alice.secret_id, "-s", alice.secret_key]
+    coscmd("config", *key, "-b", bucket, "-r", GUANGZHOU, "-p", 10, "--do-not-use-ssl")
+    small = tmp_path / "small"
+    small.write_bytes(b"by coscmd")
+    coscmd("upload", small, "coscmd/small")
+    coscmd("upload", large, "coscmd/large")
+    assert "coscmd/large" in coscmd("list", "coscmd/")
+    coscmd("download", "coscmd/large", tmp_path / "back")
+    assert sha256(tmp_path / "back") == sha256(large)
+    coscmd("delete", "-r", "-f", "coscmd/")
+    assert "coscmd/large" not in coscmd("list", "coscmd/")
+
+
+# ---- rclone ----------------------------------------------------------------------------------------------------------
+
+
+def test_rclone(server, alice, bucket, large, tmp_path):
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"},
+        "RCLONE_CONFIG": str(tmp_path / "none.conf"),
+        "RCLONE_CONFIG_KILN_TYPE": "s3",
+        "RCLONE_CONFIG_KILN_PROVIDER": "Other",
+        "RCLONE_CONFIG_KILN_ENDPOINT": server.objects_endpoint,
+        "RCLONE_CONFIG_KILN_ACCESS_KEY_ID": alice.secret_id,
+        "RCLONE_CONFIG_KILN_SECRET_ACCESS_KEY": alice.secret_key,
+        "RCLONE_CONFIG_KILN_REGION": GUANGZHOU,
+    }
+
+    def rclone(*arguments):
+        done = subprocess.run(
+            ["rclone", "--retries", "1", "--s3-upload-cutoff", "16M", "--s3-chunk-size", "16M", *map(str, arguments)],
+            env=environment, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{arguments}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    source = tmp_path / "source"
+    (source / "below").mkdir(parents=True)
+    (source / "below" / "small").write_text("by rclone")
+    os.link(large, source / "large.raw")
+    rclone("sync", source, f"kiln:{bucket}/rclone")
+    rclone("check", "--download", source, f"kiln:{bucket}/rclone")
+    assert sorted(rclone("lsf", "-R", f"kiln:{bucket}/rclone").split()) == ["below/", "below/small", "large.raw"]
+    rclone("purge", f"kiln:{bucket}/rclone")
+    assert "Contents" not in s3(server, alice).list_objects_v2(Bucket=bucket, Prefix="rclone")
+
+
+# ---- what is refused -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def nothing_published(server, alice, bucket):
+    """Asserts that what a test was refused left neither an object nor a file."""
+    before = keys(server, alice, bucket), set(files_of(server))
+    yield
+    assert keys(server, alice, bucket) == before[0]
+    wait_until(lambda: set(files_of(server)) <= before[1], 10, "no file was left")
+
+
+def keys(server, account, bucket):
+    return [found["Key"] for found in s3(server, account).list_objects_v2(Bucket=bucket).get("Contents", [])]
+
+
+def test_bad_uploads(server, alice, bucket, nothing_published):
+    client = s3(server, alice)
+    where = {"Bucket": bucket, "Key": "bad"}
+    upload = client.create_multipart_upload(**where)["UploadId"]
+    where_part = {**where, "UploadId": upload}
+    etags = [client.upload_part(**where_part, PartNumber=n, Body=b"x" * (MIB if n < 3 else 9))["ETag"] for n in (1, 2, 3)]
+
+    def complete(*named):
+        parts = [{"PartNumber": number, "ETag": etag} for number, etag in named]
+        return client.complete_multipart_upload(**where_part, MultipartUpload={"Parts": parts})
+
+    assert fails("InvalidPartOrder", complete, (2, etags[1]), (1, etags[0])) == 400
+    assert fails("InvalidPartOrder", complete, (1, etags[0]), (1, etags[0])) == 400
+    assert fails("InvalidPart", complete, (1, etags[1].replace(etags[1][1:5], "0000"))) == 400
+    assert fails("InvalidPart", complete, (1, etags[0]), (4, etags[0])) == 400
+    client.upload_part(**where_part, PartNumber=1, Body=b"too small")
+    small = f'"{hashlib.md5(b"too small").hexdigest()}"'
+    assert fails("EntityTooSmall", complete, (1, small), (2, etags[1])) == 400
+    assert fails("InvalidArgument", client.upload_part, **where_part, PartNumber=10001, Body=b"") == 400
+    wrong = {**where_part, "Key": "another"}
+    assert fails("NoSuchUpload", client.upload_part, **wrong, PartNumber=1, Body=b"") == 404
+    client.abort_multipart_upload(**where_part)
+    assert fails("NoSuchUpload", complete, (1, etags[0])) == 404
+
+
+def test_wrong_checksums(server, alice, bucket, nothing_published):
+    client = s3(server, alice)
+    where = {"Bucket": bucket, "Key": "bad", "Body": b"body"}
+    other = hashlib.md5(b"other")
+    assert fails("BadDigest", client.put_object, **where, ContentMD5=base64.b64encode(other.digest()).decode()) == 400
+    assert fails("InvalidDigest", client.put_object, **where, ContentMD5="bm9uZQ==") == 400
+    wrong = base64.b64encode(hashlib.sha256(b"other").digest()).decode()
+    assert fails("BadDigest", client.put_object, **where, ChecksumSHA256=wrong) == 400
+    assert fails("BadDigest", client.put_object, **where, ChecksumCRC32="AAAAAA==") == 400
+
+
+def test_bodies_that_are_too_large_or_break_off(server, alice, bucket, nothing_published):
+    url = s3(server, alice).generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "bad"}, ExpiresIn=60)
+    target = url.removeprefix(server.objects_endpoint)
+    address = server.objects_endpoint.removeprefix("http://")
+    connection = http.client.HTTPConnection(address, timeout=30)
+    connection.putrequest("PUT", target)
+    connection.putheader("Content-Length", str((5 << 30) + 1))
+    connection.endheaders()
+    answer = connection.getresponse()
+    assert answer.status == 400 and b"EntityTooLarge" in answer.read()
+    connection.close()
+    connection = http.client.HTTPConnection(address, timeout=30)
+    connection.putrequest("PUT", target)
+    connection.putheader("Content-Length", str(10 * MIB))
+    connection.endheaders()
+    connection.send(b"x" * (3 * MIB))
+    wait_until(lambda: any(path.stat().st_size > MIB for path in files_of(server)), 10, "some of it was written")
+    connection.close()
+
+
+def test_keys_that_would_be_paths_above(server, alice, bucket, nothing_published):
+    client = s3(server, alice)
+    for key in ("a/../b", "..", "../../../etc/passwd"):
+        url = f"{server.objects_endpoint}/{bucket}/{key}"
+        fails("InvalidURI", client.create_multipart_upload, Bucket=bucket, Key=key)
+        with pytest.raises(urllib.error.HTTPError):
+            urllib.request.urlopen(url)
+    assert fails("KeyTooLongError", client.put_object, Bucket=bucket, Key="k" * 1025, Body=b"") == 400
+
+
+def test_buckets_are_private_to_their_account(server, alice, bob, bucket, nothing_published):
+    stranger = s3(server, bob)
+    where = {"Bucket": bucket, "Key": "ranges"}
+    for call, parameters in [
+        (stranger.get_object, where),
+        (stranger.put_object, {**where, "Body": b"x"}),
+        (stranger.delete_object, where),
+        (stranger.list_objects_v2, {"Bucket": bucket}),
+        (stranger.create_multipart_upload, where),
+        (stranger.list_multipart_uploads, {"Bucket": bucket}),
+        (stranger.delete_bucket, {"Bucket": bucket}),
+    ]:
+        assert fails("AccessDenied", call, **parameters) == 403
+    own = f"bobs-{app_id(server, bob)}"
+    stranger.create_bucket(Bucket=own)
+    assert fails("AccessDenied", stranger.copy_object, Bucket=own, Key="k", CopySource=where) == 403
+    stranger.delete_bucket(Bucket=own)
+
+
+def test_a_disabled_key_signs_nothing(server, bob):
+    key = server.operator().kiln("CreateApiKey", Uin=bob.uin)
+    second = server.account({"Uin": bob.uin, **key})
+    assert s3(server, second).list_buckets()["Buckets"] == []
+    bob.kiln("ModifyApiKey", TargetSecretId=second.secret_id, Enabled=False)
+    assert fails("InvalidAccessKeyId", s3(server, second).list_buckets) == 403
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(server.objects_endpoint)
+    assert caught.value.code == 403
+
+
+def test_nothing_is_half_there_after_kills(make_server, seed):
+    """Puts go on while the server is killed again and again; then every object is whole, and no file is without one."""
+    server = make_server().start()
+    account, chance = server.create_account("writer"), random.Random(seed)
+    name = f"killed-{app_id(server, account)}"
+    s3(server, account).create_bucket(Bucket=name)
+    attempted, acknowledged, stop = {}, {}, threading.Event()
+
+    def write(worker):
+        number = 0
+        while not stop.is_set():
+            number += 1
+            body = random.Random(f"{worker}/{number}").randbytes(random.Random(number).randrange(1, 3 * MIB))
+            # Some of them again and again, each of the others once.
+            key = f"{worker}/again" if number % 3 == 0 else f"{worker}/{number}"
+            attempted.setdefault(key, set()).add(hashlib.md5(body).hexdigest())
+            try:
+                s3(server, account).put_object(Bucket=name, Key=key, Body=io.BytesIO(body))
+                acknowledged[key] = True
+            except Exception:  # Whatever a client says of a server that is gone.
+                stop.wait(0.05)
+
+    writers = [threading.Thread(target=write, args=(worker,)) for worker in range(3)]
+    for writer in writers:
+        writer.start()
+    for _ in range(6):
+        stop.wait(chance.uniform(0.3, 1.2))
+        server.kill()
+        server.start()
+    stop.set()
+    for writer in writers:
+        writer.join()
+    server.kill()
+    server.start()
+    client = s3(server, account)
+    found = client.list_objects_v2(Bucket=name).get("Contents", [])
+    assert found
+    for one in found:
+        body = client.get_object(Bucket=name, Key=one["Key"])["Body"].read()
+        assert hashlib.md5(body).hexdigest() in attempted[one["Key"]]
+    assert acknowledged.keys() <= {one["Key"] for one in found}, "what was acknowledged is there"
+    wait_until(lambda: len(files_of(server)) == len(found), 20, lambda: f"{len(files_of(server))} files, {len(found)} objects")
+
+
+# ---- imports, and the command line -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def disk_object(server, alice, bucket, files, small_disk):
+    s3(server, alice).upload_file(str(files / "small.qcow2"), bucket, "disks/small disk.qcow2")
+    return "disks/small disk.qcow2"
+
+
+def test_imports_read_own_objects_in_place(server, alice, bucket, disk_object, small_disk):
+    client = s3(server, alice)
+    path = "disks/small%20disk.qcow2"
+    urls = {
+        "s3": f"s3://{bucket}/{path}",
+        "virtual-host": f"https://{bucket}.cos.{GUANGZHOU}.myqcloud.com/{path}",
+        "path": f"{server.objects_endpoint}/{bucket}/{path}",
+        "presigned": client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": disk_object}),
+    }
+    for name, url in urls.items():
+        image = alice.imported(url, f"own-{name}")
+        task = next(task for task in alice.tasks() if task["ImageId"] == image)
+        assert "Signature" not in json.dumps(task)
+        export = server.json("image", "export-url", image)["Url"]
+        compared = subprocess.run(["qemu-img", "compare", "-f", "raw", "-F", "raw", export, small_disk])
+        assert compared.returncode == 0, name
+    assert server.staged_files() == []
+
+
+def test_imports_of_others_objects_need_a_signature(server, alice, operator, bucket, disk_object):
+    url = f"{server.objects_endpoint}/{bucket}/disks/small%20disk.qcow2"
+    wanted = {"Architecture": "x86_64", "OsType": "Debian", "OsVersion": "12", "ImageName": "of-alice"}
+    refused("UnauthorizedOperation.ImportImage", operator.call, "ImportImage", ImageUrl=url, **wanted)
+    other = cos(server, operator).get_presigned_url(Method="GET", Bucket=bucket, Key=disk_object, Expired=60)
+    refused("UnauthorizedOperation.ImportImage", operator.call, "ImportImage", ImageUrl=other, **wanted)
+    bad = "InvalidParameter.InvalidParameterUrlError"
+    refused(bad, alice.call, "ImportImage", ImageUrl=f"s3://{bucket}/nothing", **wanted)
+    refused(bad, alice.call, "ImportImage", ImageUrl="s3://no-such-1250000000/x", **wanted)
+    by_cos = cos(server, alice).get_presigned_url(Method="GET", Bucket=bucket, Key=disk_object, Expired=60)
+    by_aws = s3(server, alice).generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": disk_object})
+    operator.imported(by_cos, "of-alice-by-cos")
+    operator.imported(by_aws, "of-alice-by-aws")
+
+
+def test_the_command_line_of_buckets(server, alice, large, tmp_path):
+    run = lambda *arguments, **options: server.run(*arguments, account=alice, **options)  # noqa: E731
+    name = run("bucket", "create", "by-hand").stdout.strip()
+    assert name == f"by-hand-{app_id(server, alice)}"
+    run("object", "put", large, "by-hand/dir/large file")
+    listed = server.json("object", "list", "by-hand", "--prefix", "dir/", account=alice)["Objects"]
+    assert [(found["Key"], found["Size"]) for found in listed] == [("dir/large file", LARGE_BYTES)]
+    run("object", "get", "by-hand/dir/large file", tmp_path / "back")
+    assert sha256(tmp_path / "back") == sha256(large)
+    url = run("object", "presign", "by-hand/dir/large file", "--seconds", "60").stdout.strip()
+    asked = urllib.request.Request(url, headers={"Range": "bytes=0-9"})
+    with large.open("rb") as file:
+        assert urllib.request.urlopen(asked).read() == file.read(10)
+    told = run("bucket", "delete", "by-hand", check=False)
+    assert told.returncode != 0 and "BucketNotEmpty" in told.stderr
+    run("object", "delete", "by-hand/dir/large file")
+    run("bucket", "delete", "by-hand")
+    assert name not in run("bucket", "list").stdout
+
+
+def test_put_goes_on_where_it_stopped(server, alice, bucket, large):
+    client, key = s3(server, alice), "half.raw"
+    upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    with large.open("rb") as file:
+        for number in (1, 2, 3):
+            client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=file.read(8 * MIB))
+    kept = set(files_of(server))
+    server.run("object", "put", large, f"{bucket}/{key}", account=alice)
+    assert kept <= set(files_of(server)), "the parts that were there are parts of the object"
+    assert client.head_object(Bucket=bucket, Key=key)["ContentLength"] == LARGE_BYTES
+    client.delete_object(Bucket=bucket, Key=key)
+
+
+def test_image_import_takes_a_file_of_this_machine(server, alice, files, small_disk):
+    arguments = ["--os-type", "Debian", "--os-version", "12", "--name", "by-hand"]
+    images = server.json("image", "import", files / "small.qcow2", *arguments, account=alice)["ImageSet"]
+    assert images[0]["ImageState"] == "NORMAL"
+    assert keys(server, alice, f"imports-{app_id(server, alice)}") == [], "the upload is gone after the import"
+    told = server.run("image", "import", files / "nothing", *arguments, account=alice, check=False)
+    assert told.returncode != 0 and "nothing" in told.stderr
