@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bytes::contains;
 use crate::error::Result;
-use crate::gap::{Gaps, Part};
+use crate::gap::{GapReason, Gaps, Part};
 use crate::tree::{Node, NodeKind, Root};
 
 /// Something that must not leave a machine.
@@ -34,12 +34,12 @@ pub enum SecretKind {
     MachineId,
 }
 
-/// Secrets that are listed; there is no use in more.
-const SECRETS_MAX: usize = 200;
-const HOMES_MAX: usize = 200;
+/// Secrets of one kind that are listed; there is no use in more.
+const LISTED_OF_A_KIND_MAX: usize = 100;
+const HOMES_MAX: usize = 5_000;
 /// How deep homes and key directories are searched for private keys, and how many files.
 const WALK_DEPTH: u32 = 3;
-const WALK_FILES_MAX: u32 = 4_000;
+const WALK_FILES_MAX: u32 = 100_000;
 const KEY_HEAD_BYTES: u64 = 8 << 10;
 /// Larger files are no keys.
 const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
@@ -82,33 +82,44 @@ const CREDENTIALS: [&str; 21] = [
 
 /// The secrets of a Linux system.
 pub(crate) fn of_linux(root: &Root, gaps: &mut Gaps) -> Result<Vec<Secret>> {
-    let mut search = Search { root, found: Vec::new(), files_left: WALK_FILES_MAX };
+    let mut search = Search { root, found: Vec::new(), files_left: WALK_FILES_MAX, is_cut_short: false };
     gaps.keep(Part::Secrets, search.host_keys("/etc/ssh"))?;
     gaps.keep(Part::Secrets, search.home("/root"))?;
     gaps.keep(Part::Secrets, search.homes("/home"))?;
     gaps.keep(Part::Secrets, search.key_directories())?;
     gaps.keep(Part::Secrets, search.password_hashes())?;
     gaps.keep(Part::Secrets, search.machine_id())?;
-    Ok(search.found)
+    Ok(search.finish(gaps))
 }
 
 /// The secrets of a Windows system, as far as they are files of programs that came from elsewhere.
 pub(crate) fn of_windows(root: &Root, gaps: &mut Gaps) -> Result<Vec<Secret>> {
-    let mut search = Search { root, found: Vec::new(), files_left: WALK_FILES_MAX };
+    let mut search = Search { root, found: Vec::new(), files_left: WALK_FILES_MAX, is_cut_short: false };
     gaps.keep(Part::Secrets, search.host_keys("/ProgramData/ssh"))?;
     gaps.keep(Part::Secrets, search.homes("/Users"))?;
-    Ok(search.found)
+    Ok(search.finish(gaps))
 }
 
 struct Search<'a> {
     root: &'a Root,
     found: Vec<Secret>,
     files_left: u32,
+    /// Whether there was more than is looked at.
+    is_cut_short: bool,
 }
 
 impl Search<'_> {
+    /// What was found; a gap, where more would have had to be looked at.
+    fn finish(self, gaps: &mut Gaps) -> Vec<Secret> {
+        if self.is_cut_short {
+            let detail = "there are more homes, or more files in them, than are searched".to_owned();
+            gaps.add(Part::Secrets, GapReason::Unsupported, detail);
+        }
+        self.found
+    }
+
     fn add(&mut self, kind: SecretKind, path: String, user: Option<String>) {
-        if self.found.len() < SECRETS_MAX
+        if self.found.iter().filter(|known| known.kind == kind).count() < LISTED_OF_A_KIND_MAX
             && !self.found.iter().any(|known| known.kind == kind && known.path == path && known.user == user)
         {
             self.found.push(Secret { kind, path, user });
@@ -131,7 +142,9 @@ impl Search<'_> {
     }
 
     fn homes(&mut self, directory: &str) -> Result<()> {
-        for name in self.root.list(directory)?.iter().take(HOMES_MAX) {
+        let homes = self.root.list(directory)?;
+        self.is_cut_short |= homes.len() > HOMES_MAX;
+        for name in homes.iter().take(HOMES_MAX) {
             self.home(&format!("{directory}/{name}"))?;
         }
         Ok(())
@@ -170,6 +183,7 @@ impl Search<'_> {
         }
         for name in self.root.list(directory)? {
             if self.files_left == 0 {
+                self.is_cut_short = true;
                 return Ok(());
             }
             self.files_left -= 1;

@@ -75,11 +75,14 @@ pub(crate) fn read(root: &Root) -> Result<Option<Release>> {
     }))
 }
 
+/// Longest value that is taken, in characters.
+const VALUE_CHARS_MAX: usize = 256;
+
 /// The value of a variable in a file of shell assignments, without its quotes.
 pub(crate) fn assignment(text: &str, name: &str) -> Option<String> {
     let mut values = text.lines().filter_map(|line| {
         let (key, value) = line.trim().split_once('=')?;
-        (key.trim() == name).then(|| unquote(value.trim()))
+        (key.trim() == name).then(|| unquote(value.trim()).chars().take(VALUE_CHARS_MAX).collect())
     });
     values.next_back()
 }

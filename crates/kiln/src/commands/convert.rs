@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use kiln_block::FileDevice;
 use kiln_disk_format::{FileSink, Limits, OpenedImage, OutputFormat, Written, open, write};
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::{Convert, ImageFormat, OutputForm};
 use crate::client::Error;
@@ -28,7 +29,7 @@ pub(super) async fn run(form: OutputForm, wanted: Convert) -> Result<ExitCode, E
     let mut work = tokio::task::spawn_blocking(move || convert(&wanted, &seen));
     let (opened, written) = tokio::select! {
         done = &mut work => done??,
-        _ = tokio::signal::ctrl_c() => {
+        () = told_to_stop() => {
             stopped.store(true, Ordering::Relaxed);
             work.await??
         }
@@ -50,6 +51,19 @@ pub(super) async fn run(form: OutputForm, wanted: Convert) -> Result<ExitCode, E
     Ok(ExitCode::SUCCESS)
 }
 
+/// Waits for Ctrl-C, or for a polite kill.
+async fn told_to_stop() {
+    let mut terminated = match signal(SignalKind::terminate()) {
+        Ok(terminated) => terminated,
+        // Without it Ctrl-C is left.
+        Err(_) => return tokio::signal::ctrl_c().await.unwrap_or(()),
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminated.recv() => {}
+    }
+}
+
 fn convert(wanted: &Convert, stopped: &AtomicBool) -> Result<(OpenedImage, Written), Error> {
     let named =
         |path: &Path, error: &dyn std::fmt::Display| Error::from(format!("{}: {error}", path.display()));
@@ -62,6 +76,8 @@ fn convert(wanted: &Convert, stopped: &AtomicBool) -> Result<(OpenedImage, Writt
     let opened = open(device, &Limits::default()).map_err(|error| named(source, &error))?;
 
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Before the work: where it cannot be made durable, there is no use in doing it.
+    let parent = File::open(directory).map_err(|error| named(directory, &error))?;
     // As any new file of the user's: the mask takes from these what it takes everywhere.
     let unfinished = tempfile::Builder::new()
         .permissions(Permissions::from_mode(0o666))
@@ -86,9 +102,7 @@ fn convert(wanted: &Convert, stopped: &AtomicBool) -> Result<(OpenedImage, Writt
         )?;
     unfinished.as_file().sync_all().map_err(|error| named(target, &error))?;
     unfinished.persist_noclobber(target).map_err(|error| named(target, &error.error))?;
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| named(directory, &error))?;
+    parent.sync_all().map_err(|error| named(directory, &error))?;
     Ok((opened, written))
 }
 

@@ -12,6 +12,7 @@ use kiln_guest::place::{Changes, network_file};
 use kiln_guest::{Budget, Limits};
 use rustix::process::{Gid, Resource, Rlimit, Uid};
 
+use super::filter::forbid_the_rest;
 use super::protocol::{self as wire, Job, Work};
 
 /// Address space, in bytes: the program itself, and what reading a file system takes.
@@ -83,7 +84,8 @@ pub(super) fn confine(job: &Job) -> io::Result<()> {
         rustix::thread::set_thread_res_gid(gid, gid, gid)?;
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     }
-    Ok(rustix::thread::set_no_new_privs(true)?)
+    rustix::thread::set_no_new_privs(true)?;
+    forbid_the_rest()
 }
 
 /// The disk, which the service reads.

@@ -2,12 +2,13 @@
 //! placing the network file into an image without cloud-init.
 //!
 //! The process reads a file system that a tenant made, so it gets little: no file, no network, no new process, bounded
-//! memory and time; where Kiln is root, a user that no instance has (inspections share it among themselves), else
-//! Kiln's own. System calls are not filtered. The disk's bytes come to it over the one socket that it has, and its result
+//! memory and time, few system calls; where Kiln is root, a user that no instance has (inspections share it among
+//! themselves), else Kiln's own. The disk's bytes come to it over the one socket that it has, and its result
 //! goes back over it. Here the answers are bounded and checked; whether changed bytes make sense is between the tenant
 //! and its own disk, and an inspection that was talked into a lie is one of the liar's own image.
 
 mod child;
+mod filter;
 mod protocol;
 
 use std::io::{self, Read, Write};

@@ -93,6 +93,7 @@ fn greedy_child() {
 fn curious_child() {
     let mut socket = socket();
     let job = wire::read_job(&mut socket).expect("a job");
+    let parent = rustix::process::getppid().expect("a parent");
     child::confine(&job).expect("confined");
     let mut could = Vec::new();
     let mut try_to = |what, done: bool| {
@@ -105,6 +106,12 @@ fn curious_child() {
     try_to("start a process", Command::new("/bin/true").status().is_ok());
     try_to("be root", rustix::process::geteuid().is_root());
     try_to("become root", rustix::thread::set_thread_uid(rustix::process::Uid::ROOT).is_ok());
+    try_to("look at what is there", std::fs::metadata("/etc/passwd").is_ok());
+    try_to(
+        "make a directory",
+        std::fs::create_dir(format!("/tmp/kiln-curious-{}", std::process::id())).is_ok(),
+    );
+    try_to("reach its parent", rustix::process::test_kill_process(parent).is_ok());
     let raised = rustix::process::Rlimit { current: Some(64), maximum: Some(64) };
     try_to("raise its limits", rustix::process::setrlimit(rustix::process::Resource::Nofile, raised).is_ok());
     let text = format!("could: {}", could.join(", "));

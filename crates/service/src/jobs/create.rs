@@ -15,6 +15,7 @@ use kiln_model::{Image, ImageId, ImportClaim, Instance, InstanceId, StopMode, Sy
 use super::publish::publish;
 use super::{JobContext, JobError, power};
 use crate::judgement::judge_disk;
+use crate::policy;
 
 /// An instance's disk is a disk, whatever its overlay's format.
 const FORMAT: &str = "raw";
@@ -72,11 +73,11 @@ async fn keep_report(context: &JobContext, image: &Image, stored: &Stored) -> Re
         let confined = service.config.confined();
         judge_disk(&confined, &disk, FORMAT, &service.config.import_policy, &claim, limits.system_disk_bytes)
     });
-    let (_, report) = match judged.await? {
-        Ok(judged) => judged,
+    let report = match judged.await? {
+        Ok((_, report)) => report,
         Err(error) => {
             tracing::warn!(image = %image.id, %error, "a new image could not be inspected");
-            return Ok(());
+            policy::unread(&context.service.config.import_policy, &error.to_string())
         }
     };
     let text = serde_json::to_string(&report).map_err(JobError::internal)?;

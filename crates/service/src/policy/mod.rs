@@ -28,6 +28,7 @@ pub use criterion::Criterion;
 pub use preset::{Policy, Preset, Rule, UnknownCriterion};
 pub use systems::{SupportedOs, SupportedOsVersions, UnknownSystem, find_system, supported_os};
 
+use crate::checks::is_invisible;
 use preset::Accepts;
 
 /// What is judged.
@@ -44,6 +45,9 @@ pub struct Subject<'a> {
     /// What the caller says is inside.
     pub claim: &'a ImportClaim,
 }
+
+/// Longest sentence of a finding, in characters.
+const FOUND_CHARS_MAX: usize = 1000;
 
 /// How a criterion came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -136,13 +140,38 @@ pub fn evaluate(policy: &Policy, subject: &Subject<'_>) -> Report {
                 code: *criterion,
                 severity: severity(check.outcome, *rule, &policy.accepts),
                 subject: criterion.subject().to_owned(),
-                found: check.found,
+                found: shown(&check.found),
                 fix: check.fix.to_owned(),
             }
         })
         .collect();
     let accepted = findings.iter().all(|finding| finding.severity != Severity::Refuse);
     Report { policy: policy.preset, findings, accepted }
+}
+
+/// What is said of an image that could not be looked into.
+pub(crate) fn unread(policy: &Policy, reason: &str) -> Report {
+    let code = Criterion::InspectionComplete;
+    let finding = Finding {
+        code,
+        severity: Severity::Refuse,
+        subject: code.subject().to_owned(),
+        found: shown(&format!("The image could not be looked into: {reason}.")),
+        fix: "Nothing is known of what is in it. Check its file systems (fsck, chkdsk), and look for secrets yourself \
+              before you share it."
+            .to_owned(),
+    };
+    Report { policy: policy.preset, findings: vec![finding], accepted: false }
+}
+
+/// What was found as people are shown it: of bounded length, and with nothing in it that steers what shows it. Parts of it
+/// are a stranger's words.
+fn shown(found: &str) -> String {
+    found
+        .chars()
+        .take(FOUND_CHARS_MAX)
+        .map(|letter| if letter.is_control() || is_invisible(letter) { ' ' } else { letter })
+        .collect()
 }
 
 fn severity(outcome: Outcome, rule: Rule, accepts: &Accepts) -> Severity {

@@ -1,6 +1,6 @@
 //! Criteria about what must not leave a machine in an image.
 
-use kiln_guest::{Secret, SecretKind, System};
+use kiln_guest::{Part, Secret, SecretKind, System};
 
 use super::{Check, Subject};
 
@@ -14,7 +14,14 @@ pub(super) fn of_kind(subject: &Subject<'_>, kind: SecretKind) -> Check {
     }
     let found: Vec<_> = subject.inspection.secrets.iter().filter(|secret| secret.kind == kind).collect();
     if found.is_empty() {
-        return Check::met("None was found.");
+        let mut gaps = subject.inspection.gaps.iter().filter(|gap| gap.part == Part::Secrets);
+        return match gaps.next() {
+            None => Check::met("None was found."),
+            Some(gap) => Check::unknown(
+                format!("None was found, but not all was searched: {}.", gap.detail),
+                fix(kind),
+            ),
+        };
     }
     let places: Vec<_> = found.iter().take(PLACES_SHOWN).map(|secret| place(secret)).collect();
     let more = if found.len() > PLACES_SHOWN { " and others" } else { "" };
