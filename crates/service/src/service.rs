@@ -150,6 +150,9 @@ impl Service {
         let mut tx = self.catalog.write().await?;
         tx.release_leases(Timestamp::now()).await?;
         tx.commit().await?;
+        if let Err(error) = jobs::sweep_staging(self).await {
+            tracing::warn!(%error, "what ended imports left could not be removed");
+        }
         let living = self.catalog.read().await?.living_instances().await?;
         for instance in living {
             // One machine that cannot be taken up must not keep the others, and the service, from running.

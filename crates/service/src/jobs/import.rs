@@ -11,12 +11,13 @@ use std::sync::Arc;
 
 use kiln_block::{BlockDevice, FileDevice};
 use kiln_guest::{Distribution, Linux, System};
-use kiln_model::{Image, ImageId, ImportClaim, SystemFacts};
+use kiln_model::{Image, ImageId, ImportClaim, SystemFacts, TaskId};
 use kiln_transfer::{FetchOptions, SourceUrl};
 
 use super::preview::preview;
 use super::publish::publish;
 use super::{JobContext, JobError};
+use crate::Service;
 use crate::judgement::{Judgement, JudgementError, judge};
 use crate::objects::{KeptObject, ObjectDevice};
 use crate::policy::Report;
@@ -41,6 +42,26 @@ pub(super) async fn run(
         tracing::warn!(%error, file = %file.display(), "a staged file could not be removed");
     }
     outcome
+}
+
+/// Removes staged files whose tasks have ended: a crash between a task's end and the removal leaves them.
+pub(crate) async fn sweep_staging(service: &Service) -> Result<(), JobError> {
+    for region in &service.config.regions {
+        let Ok(mut entries) = tokio::fs::read_dir(service.config.staging_dir(&region.id)).await else {
+            continue;
+        };
+        while let Some(entry) = entries.next_entry().await? {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let task: Option<TaskId> = name.split('.').next().and_then(|stem| stem.parse().ok());
+            let Some(task) = task else { continue };
+            let found = service.catalog.read().await?.task(&task).await?;
+            if found.is_none_or(|task| task.state.is_final()) {
+                tracing::info!(%task, file = %name, "removing what an ended import left");
+                tokio::fs::remove_file(entry.path()).await?;
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn import(

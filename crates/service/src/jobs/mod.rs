@@ -22,6 +22,7 @@ use kiln_chunk_store::{Amounts, ChunkIndex, Ledger, Target};
 use kiln_model::{Failure, Task, TaskKind};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use import::sweep_staging;
 pub(crate) use worker::{cancelled, record_failure, spawn_workers};
 
 use crate::Service;
