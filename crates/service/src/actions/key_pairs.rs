@@ -214,12 +214,7 @@ async fn describe(
     let owner = caller.account.uin;
     let mut tx = service.catalog.read().await?;
     let mut pairs = tx.key_pairs(owner).await?;
-    if let Some(missing) = ids.iter().find(|id| !pairs.iter().any(|pair| pair.id == **id)) {
-        return Err(Refusal::not_found(
-            "InvalidKeyPairId.NotFound",
-            format!("You have no key pair {missing}."),
-        ));
-    }
+    // One that is not there is not listed; clients such as Terraform's take an empty list for deleted.
     if !ids.is_empty() {
         pairs.retain(|pair| ids.contains(&pair.id));
     }
