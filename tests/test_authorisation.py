@@ -63,6 +63,7 @@ MATRIX = {
     "DescribeAccountQuota": (lambda w, who: {}, EVERYBODY),
     "GetCallerIdentity": (lambda w, who: {}, EVERYBODY),
     "DescribeActions": (lambda w, who: {}, EVERYBODY),
+    "DescribeObjectStorage": (lambda w, who: {}, EVERYBODY),
     # images
     "DescribeImages": (lambda w, who: {"ImageIds": [w.image]}, SEES_IMAGE),
     "DescribeImageReport": (lambda w, who: {"ImageId": w.image}, SEES_IMAGE),
