@@ -33,7 +33,7 @@ BARE_DISKS = "[import.criteria]\n" + "".join(
     f'{criterion} = "off"\n'
     for criterion in (
         "RootFileSystem System OsTypeAgrees OsVersionAgrees ArchitectureAgrees VirtioBlock VirtioNet CloudInit "
-        "OtherInterfaces StaticIpv6"
+        "OtherInterfaces StaticIpv6 License"
     ).split()
 )
 SEED = int(os.environ.get("KILN_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
