@@ -164,7 +164,8 @@ fn tls(part: TlsPart, listen: SocketAddr) -> Result<Option<Source>, String> {
 
 /// Where objects are served, unless it is said: beside the API.
 fn objects(part: &ObjectsPart, api: SocketAddr) -> Result<ObjectConfig, String> {
-    let beside = SocketAddr::new(api.ip(), if api.port() == 0 { 0 } else { api.port().wrapping_add(1) });
+    let host = if api.ip().is_loopback() { api.ip() } else { Ipv4Addr::LOCALHOST.into() };
+    let beside = SocketAddr::new(host, if api.port() == 0 { 0 } else { api.port().wrapping_add(1) });
     let address = part.listen.unwrap_or(beside);
     if !address.ip().is_loopback() {
         return Err(format!(
@@ -344,6 +345,10 @@ mod tests {
         assert_eq!(tls("0.0.0.0:1", ""), Ok(true));
         assert_eq!(tls("127.0.0.1:1", "[tls]\nmode = \"on\""), Ok(true));
         assert_eq!(tls("0.0.0.0:1", "[tls]\nmode = \"off\""), Ok(false));
+        assert!(
+            tls("0.0.0.0:1", "[objects]\nlisten = \"0.0.0.0:2\"").is_err(),
+            "objects have no TLS of their own"
+        );
         assert!(tls("0.0.0.0:1", "[tls]\ncertificate = \"a.pem\"").is_err(), "its key is missing");
     }
 }
