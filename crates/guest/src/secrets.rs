@@ -36,10 +36,10 @@ pub enum SecretKind {
 
 /// Secrets of one kind that are listed; there is no use in more.
 const LISTED_OF_A_KIND_MAX: usize = 100;
-const HOMES_MAX: usize = 5_000;
+const HOMES_MAX: usize = 200;
 /// How deep homes and key directories are searched for private keys, and how many files.
 const WALK_DEPTH: u32 = 3;
-const WALK_FILES_MAX: u32 = 100_000;
+const WALK_FILES_MAX: u32 = 20_000;
 const KEY_HEAD_BYTES: u64 = 8 << 10;
 /// Larger files are no keys.
 const KEY_FILE_BYTES_MAX: u64 = 64 << 10;
@@ -84,11 +84,12 @@ const CREDENTIALS: [&str; 21] = [
 pub(crate) fn of_linux(root: &Root, gaps: &mut Gaps) -> Result<Vec<Secret>> {
     let mut search = Search { root, found: Vec::new(), files_left: WALK_FILES_MAX, is_cut_short: false };
     gaps.keep(Part::Secrets, search.host_keys("/etc/ssh"))?;
-    gaps.keep(Part::Secrets, search.home("/root"))?;
-    gaps.keep(Part::Secrets, search.homes("/home"))?;
-    gaps.keep(Part::Secrets, search.key_directories())?;
     gaps.keep(Part::Secrets, search.password_hashes())?;
     gaps.keep(Part::Secrets, search.machine_id())?;
+    // What may take long comes last, so that it keeps nothing else from being looked at.
+    gaps.keep(Part::Secrets, search.key_directories())?;
+    gaps.keep(Part::Secrets, search.home("/root"))?;
+    gaps.keep(Part::Secrets, search.homes("/home"))?;
     Ok(search.finish(gaps))
 }
 
@@ -294,15 +295,28 @@ mod tests {
             ],
             &[
                 (SshHostKey, "/etc/ssh/ssh_host_ed25519_key"),
+                (PasswordHash, "/etc/shadow"),
+                (MachineId, "/etc/machine-id"),
+                (PrivateKey, "/etc/ssl/private/site.key"),
                 (ShellHistory, "/root/.bash_history"),
                 (AuthorizedKeys, "/home/a/.ssh/authorized_keys"),
                 (CloudCredentials, "/home/a/.aws/credentials"),
                 (PrivateKey, "/home/a/keys/deploy/id"),
-                (PrivateKey, "/etc/ssl/private/site.key"),
-                (PasswordHash, "/etc/shadow"),
-                (MachineId, "/etc/machine-id"),
             ],
         );
+    }
+
+    #[test]
+    fn many_of_one_kind_hide_none_of_another_and_a_search_that_was_cut_short_says_so() {
+        let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\n";
+        let homes: Vec<String> = (0..=HOMES_MAX).map(|number| format!("/home/{number:05}/id")).collect();
+        let mut files: Vec<(&str, &str)> = homes.iter().map(|path| (path.as_str(), key)).collect();
+        files.push(("/etc/machine-id", "0123456789abcdef0123456789abcdef\n"));
+        let mut gaps = Gaps::default();
+        let found = of_linux(&root(&files), &mut gaps).expect("readable");
+        let keys = found.iter().filter(|secret| secret.kind == SecretKind::PrivateKey).count();
+        assert_eq!((keys, found.len()), (LISTED_OF_A_KIND_MAX, LISTED_OF_A_KIND_MAX + 1));
+        assert!(matches!(&gaps.found[..], [gap] if gap.part == Part::Secrets), "{:?}", gaps.found);
     }
 
     #[test]

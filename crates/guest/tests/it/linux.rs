@@ -190,7 +190,7 @@ fn what_is_missing_is_missing() {
     assert_eq!(linux.interfaces.len(), 2);
     assert_eq!(linux.architecture, Some(Architecture::I386));
     let kinds: Vec<_> = inspection.secrets.iter().map(|secret| secret.kind).collect();
-    assert_eq!(kinds, [SecretKind::PrivateKey, SecretKind::PasswordHash, SecretKind::MachineId]);
+    assert_eq!(kinds, [SecretKind::PasswordHash, SecretKind::MachineId, SecretKind::PrivateKey]);
 }
 
 #[test]

@@ -448,6 +448,32 @@ fn windows_rules() {
 }
 
 #[test]
+fn none_found_where_not_all_was_searched_is_no_pass() {
+    let cut_short = |image: &mut Image| {
+        let detail = "more files than are searched".to_owned();
+        image.inspection.gaps.push(Gap { part: Part::Secrets, reason: GapReason::Unsupported, detail });
+    };
+    let secrets = [
+        C::SshHostKeys,
+        C::AuthorizedKeys,
+        C::PrivateKeys,
+        C::ShellHistories,
+        C::CloudCredentials,
+        C::PasswordHashes,
+        C::MachineId,
+    ];
+    both("cut short", debian(), cut_short, &secrets.map(|criterion| (criterion, Warn)));
+}
+
+#[test]
+fn what_a_stranger_wrote_is_shown_short_and_plain() {
+    let long = format!("Debian\u{1b}[2J\n\u{202e}{}", "x".repeat(5000));
+    let shown = super::shown(&long);
+    assert_eq!(shown.chars().count(), super::FOUND_CHARS_MAX);
+    assert!(shown.starts_with("Debian [2J  x"), "{shown:.40}");
+}
+
+#[test]
 fn secrets_are_warnings() {
     for (kind, criterion) in [
         (SecretKind::SshHostKey, C::SshHostKeys),
