@@ -97,3 +97,17 @@ def test_a_machine_that_ended_while_kiln_was_away_is_found_stopped(make_server, 
     assert owner.instance(instance).InstanceState == "STOPPED"
     owner.call("StartInstances", InstanceIds=[instance])
     owner.instance_in("RUNNING", instance)
+
+
+def test_what_an_ended_import_left_is_removed_at_the_start(make_server, host, small_disk):
+    """As a crash between an import's end and the removal of its file would leave it. What is no import's stays."""
+    server = make_server().start()
+    owner = server.create_account("owner")
+    owner.imported(host.url("small.qcow2"), "small")
+    [task] = [one["TaskId"] for one in owner.kiln("DescribeTasks")["TaskSet"]]
+    server.kill()
+    staging = server.data_dir / "regions" / "ap-guangzhou" / "staging"
+    for name in (task, f"{task}.resume", "notes"):
+        (staging / name).write_text("left")
+    server.start()
+    assert [path.name for path in server.staged_files()] == ["notes"]

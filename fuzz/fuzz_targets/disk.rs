@@ -7,6 +7,6 @@ libfuzzer_sys::fuzz_target!(
     // nobody catches ends it all the same.
     init: std::panic::set_hook(Box::new(|_| {})),
     |bytes: &[u8]| {
-    kiln_fuzz::guest::disk(bytes);
-}
+        kiln_fuzz::guest::disk(bytes);
+    }
 );
