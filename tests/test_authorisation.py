@@ -143,6 +143,14 @@ MATRIX = {
         lambda w, who: {"InstanceIds": [w.stopped()], "HostName": "renamed"},
         changes_the_owners(NO_INSTANCE),
     ),
+    "ResetInstance": (
+        lambda w, who: {"InstanceId": w.stopped()},
+        changes_the_owners(NO_INSTANCE),
+    ),
+    "ResetInstance from an image": (
+        lambda w, who: {"InstanceId": w.stopped(), "ImageId": w.image},
+        changes_the_owners(NO_INSTANCE),
+    ),
     "ResetInstancesPassword": (
         lambda w, who: {"InstanceIds": [w.stopped()], "Password": "pass-word-1"},
         changes_the_owners(NO_INSTANCE),

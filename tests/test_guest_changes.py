@@ -127,3 +127,17 @@ def test_what_cannot_be_changed(alice, instance):
     refused("InvalidPassword", alice.call, "ResetInstancesPassword", InstanceIds=[instance], Password="short")
     keys = {"InstanceIds": [instance], "KeyIds": ["skey-00000000"]}
     refused("InvalidKeyPairId.NotFound", alice.call, "AssociateInstancesKeyPairs", **keys)
+
+
+def test_a_reinstalled_guest_is_new_and_opens_to_the_same_keys(alice, instance, own):
+    """It has the disk of its image again, new host keys, and carries its user's data out as at a first boot."""
+    before = own.ssh(alice, instance, "touch /root/left-behind; sync; cat /etc/ssh/ssh_host_ed25519_key.pub")
+    alice.call("ResetInstance", InstanceId=instance, HostName="anew")
+    found = alice.instance_in("RUNNING", instance)
+    assert (found.HostName, found.LoginSettings.KeyIds) == ("anew", [own.id])
+    said = own.ssh(
+        alice, instance,
+        "cloud-init status --wait >/dev/null; hostname; ls /root; cat /root/runs; cat /etc/ssh/ssh_host_ed25519_key.pub",
+    )  # fmt: skip
+    assert said.startswith("anew\nruns\nrun\n")
+    assert "left-behind" not in said and before not in said

@@ -118,6 +118,25 @@ impl Tx {
         Ok(next)
     }
 
+    /// Puts what an instance is reinstalled from in the place of what it was made from: image, base manifest, size of
+    /// the system disk, and what the guest is told.
+    ///
+    /// # Errors
+    /// `Stale` where there is no such instance, or the new base manifest is not live in its region.
+    pub async fn reinstall_instance(&mut self, instance: &Instance, now: Timestamp) -> Result<()> {
+        self.touch_base_manifest(&instance.id, now).await?;
+        let sql = "UPDATE instances SET image = $1, base_manifest = $2, system_disk_bytes = $3, settings = $4
+            WHERE id = $5 AND EXISTS
+                (SELECT 1 FROM manifests m WHERE m.id = $2 AND m.region = instances.region AND m.state = 'live')";
+        let update = query(sql)
+            .bind(instance.image.as_str())
+            .bind(instance.base_manifest.as_str())
+            .bind(integer(instance.system_disk_bytes, "system_disk_bytes")?)
+            .bind(json(&instance.settings))
+            .bind(instance.id.as_str());
+        self.change_some(update, "no such instance, or its new base manifest is not live in its region").await
+    }
+
     /// Starts the age of the manifest that loses the instance's reference.
     async fn touch_base_manifest(&mut self, id: &InstanceId, now: Timestamp) -> Result<()> {
         let sql = "UPDATE manifests SET since = $1 WHERE state <> 'condemned'

@@ -325,6 +325,8 @@ pub(crate) enum InstanceCommand {
         #[arg(long)]
         force: bool,
     },
+    /// Make an instance's system disk anew, from its image or another; what is on it is lost
+    Reset(Reset),
     /// Remove instances and their system disks
     Terminate {
         /// The instances
@@ -350,6 +352,27 @@ pub(crate) enum InstanceCommand {
         #[arg(last = true)]
         arguments: Vec<String>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Reset {
+    /// The instance
+    pub(crate) instance: String,
+    /// The image; the instance's present one where absent
+    #[arg(long)]
+    pub(crate) image: Option<String>,
+    /// A key pair whose public key the guest accepts; can be given several times
+    #[arg(long = "key")]
+    pub(crate) key_pairs: Vec<String>,
+    /// The guest's root password, read from standard input
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// The system disk's new size in GiB
+    #[arg(long)]
+    pub(crate) disk: Option<u64>,
+    /// Return once the request was accepted
+    #[arg(long)]
+    pub(crate) no_wait: bool,
 }
 
 #[derive(Debug, Args)]

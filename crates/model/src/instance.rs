@@ -7,6 +7,8 @@
 //!    │          Rebooting           (a guest that powers itself off: Running ──stopped──► Stopped)
 //!    └─failed─► LaunchFailed        any but Terminated ──terminate──► Terminating ──gone──► Terminated
 //! ```
+//!
+//! A reinstallation begins a new life of the system disk: Running, Stopped or LaunchFailed ──reset──► Pending.
 
 use std::net::Ipv4Addr;
 
@@ -55,6 +57,8 @@ pub enum InstanceEvent {
     StopRequested,
     /// Its owner reboots it.
     RebootRequested,
+    /// Its owner has its system disk made anew.
+    ResetRequested,
     /// Its owner removes it.
     TerminateRequested,
     /// Nothing of it is left.
@@ -76,11 +80,14 @@ impl InstanceState {
             (S::Stopped, E::StartRequested) => Ok(S::Starting),
             (S::Running, E::StopRequested) => Ok(S::Stopping),
             (S::Running, E::RebootRequested) => Ok(S::Rebooting),
+            (S::Running | S::Stopped | S::LaunchFailed, E::ResetRequested) => Ok(S::Pending),
             (S::Terminated, _) => Err(IllegalTransition::new(self, event)),
             (_, E::TerminateRequested) => Ok(S::Terminating),
             (S::Terminating, E::Gone) => Ok(S::Terminated),
             (_, E::Ran | E::Stopped | E::LaunchFailed | E::StartRequested | E::StopRequested)
-            | (_, E::RebootRequested | E::Gone) => Err(IllegalTransition::new(self, event)),
+            | (_, E::RebootRequested | E::ResetRequested | E::Gone) => {
+                Err(IllegalTransition::new(self, event))
+            }
         }
     }
 
@@ -196,7 +203,7 @@ pub struct Instance {
     pub name: String,
     /// Where it is in its life.
     pub state: InstanceState,
-    /// The image it was launched from.
+    /// The image that its system disk was made from.
     pub image: ImageId,
     /// The content that its system disk started as. It outlives the image.
     pub base_manifest: ManifestKey,
@@ -252,5 +259,15 @@ mod tests {
     fn a_stopped_instance_cannot_be_stopped_again() {
         assert!(InstanceState::Stopped.transition(InstanceEvent::StopRequested).is_err());
         assert!(InstanceState::Pending.transition(InstanceEvent::RebootRequested).is_err());
+    }
+
+    #[test]
+    fn a_reinstallation_is_a_launch_again_and_needs_an_instance_at_rest() {
+        for state in [InstanceState::Running, InstanceState::Stopped, InstanceState::LaunchFailed] {
+            assert_eq!(state.transition(InstanceEvent::ResetRequested), Ok(InstanceState::Pending));
+        }
+        for state in [InstanceState::Pending, InstanceState::Stopping, InstanceState::Terminated] {
+            assert!(state.transition(InstanceEvent::ResetRequested).is_err(), "{state:?}");
+        }
     }
 }

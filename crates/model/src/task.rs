@@ -68,6 +68,11 @@ pub enum TaskKind {
         /// How hard.
         stop: StopMode,
     },
+    /// Makes an instance's system disk anew, from the image that its row names, and switches it on.
+    ResetInstance {
+        /// The instance.
+        instance: InstanceId,
+    },
     /// Removes an instance and its system disk.
     TerminateInstance {
         /// The instance.
@@ -107,6 +112,7 @@ impl TaskKind {
             | Self::StartInstance { instance }
             | Self::StopInstance { instance, .. }
             | Self::RebootInstance { instance, .. }
+            | Self::ResetInstance { instance }
             | Self::TerminateInstance { instance } => Some(instance),
         }
     }
@@ -121,6 +127,7 @@ impl TaskKind {
             Self::StartInstance { .. } => "start_instance",
             Self::StopInstance { .. } => "stop_instance",
             Self::RebootInstance { .. } => "reboot_instance",
+            Self::ResetInstance { .. } => "reset_instance",
             Self::TerminateInstance { .. } => "terminate_instance",
         }
     }

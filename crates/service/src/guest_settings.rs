@@ -1,6 +1,6 @@
-//! Commands that change what an instance's guest is told.
+//! Commands that change what an instance's guest is told, up to a whole new system.
 
-use kiln_model::{InstanceId, KeyPairId};
+use kiln_model::{ImageId, InstanceId, KeyPairId};
 
 /// What a guest is told anew, or was told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +10,7 @@ pub enum GuestCommand {
     ResetPassword(ResetInstancesPassword),
     ModifyAttribute(ModifyInstancesAttribute),
     DescribeAttributes { instances: Vec<InstanceId> },
+    ResetInstance(ResetInstance),
 }
 
 impl GuestCommand {
@@ -23,6 +24,7 @@ impl GuestCommand {
             Self::ModifyKeyPairs(request) => (request.action(), &request.instances),
             Self::ResetPassword(request) => ("ResetInstancesPassword", &request.instances),
             Self::ModifyAttribute(request) => ("ModifyInstancesAttribute", &request.instances),
+            Self::ResetInstance(request) => return ("ResetInstance", request.instance.to_string()),
             Self::DescribeAttributes { instances } => ("DescribeInstancesAttributes", instances),
         };
         (name, instances.iter().map(InstanceId::as_str).collect::<Vec<_>>().join(" "))
@@ -70,4 +72,19 @@ pub struct ModifyInstancesAttribute {
     pub hostname: Option<String>,
     /// Whether running instances are restarted for a new host name; they have it after their next start otherwise.
     pub restart: bool,
+}
+
+/// Makes an instance's system disk anew. What is absent stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say all")]
+pub struct ResetInstance {
+    pub instance: InstanceId,
+    /// The present one where absent.
+    pub image: Option<ImageId>,
+    pub hostname: Option<String>,
+    pub password: Option<String>,
+    pub key_pairs: Vec<KeyPairId>,
+    pub user_data_base64: Option<String>,
+    /// The system disk's new size in GiB; never less than it has.
+    pub system_disk_gib: Option<u64>,
 }

@@ -35,7 +35,7 @@ pub use command::*;
 pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};
 pub use confined::{Confined, Unfinished, work_confined};
 pub use guest_settings::{
-    GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs, ResetInstancesPassword,
+    GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs, ResetInstance, ResetInstancesPassword,
 };
 pub use judgement::{Judgement, JudgementError, judge};
 pub use key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};

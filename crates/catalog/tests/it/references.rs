@@ -278,6 +278,19 @@ async fn change_image_or_instance(tx: &mut Tx, model: &mut Model, rng: &mut StdR
                 tx.transition_image(&image.id, ImageEvent::Deleted, None, now).await.expect("it is ready");
             image.disks[0].manifest.clone()
         }
+        (_, Some(row)) if rng.random_bool(0.3) => {
+            let Some(new) = any_key(rng, &model.manifests) else { return };
+            let reinstalled = Instance { base_manifest: new.clone(), ..row.clone() };
+            if model.manifests[&new].state != StoreState::Live {
+                // The transaction is not dropped here, as a use case drops it: the old base's age has begun anew.
+                let refused = tx.reinstall_instance(&reinstalled, now).await;
+                assert!(matches!(refused, Err(Error::Stale(_))), "{refused:?}");
+                row.base_manifest.clone()
+            } else {
+                tx.reinstall_instance(&reinstalled, now).await.expect("its new manifest is live");
+                std::mem::replace(&mut row.base_manifest, new)
+            }
+        }
         (_, Some(row)) => {
             for event in [InstanceEvent::TerminateRequested, InstanceEvent::Gone] {
                 row.state = tx.transition_instance(&row.id, event, now).await.expect("the end of a life");

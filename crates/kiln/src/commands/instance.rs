@@ -9,7 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
-use crate::arguments::{InstanceCommand, OutputForm, Run};
+use crate::arguments::{InstanceCommand, OutputForm, Reset, Run};
 use crate::client::{Client, Error};
 use crate::output;
 
@@ -51,6 +51,7 @@ pub(super) async fn run(
                 client.cvm("RebootInstances", &json!({ "InstanceIds": instances, "StopType": stop })).await?;
             begun(form, &answer, "restarting", &instances);
         }
+        InstanceCommand::Reset(request) => reset(client, form, request).await?,
         InstanceCommand::Terminate { instances } => {
             let answer = client.cvm("TerminateInstances", &json!({ "InstanceIds": instances })).await?;
             begun(form, &answer, "removing", &instances);
@@ -79,27 +80,52 @@ async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error
     set("InstanceName", run.name.map(Value::from));
     set("InstanceType", run.instance_type.map(Value::from));
     set("SystemDisk", run.disk.map(|gib| json!({ "DiskSize": gib })));
-    let mut login = serde_json::Map::new();
-    if !run.key_pairs.is_empty() {
-        login.insert("KeyIds".to_owned(), json!(run.key_pairs));
-    }
-    if run.password_stdin {
-        let mut password = String::new();
-        std::io::stdin().read_line(&mut password)?;
-        login.insert("Password".to_owned(), json!(password.trim_end_matches(['\r', '\n'])));
-    }
-    set("LoginSettings", (!login.is_empty()).then_some(Value::Object(login)));
+    set("LoginSettings", login(&run.key_pairs, run.password_stdin)?);
     if let Some(file) = &run.user_data {
         let data = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         set("UserData", Some(base64::engine::general_purpose::STANDARD.encode(data).into()));
     }
     let launched = client.cvm("RunInstances", &parameters).await?;
-    let ids = launched["InstanceIdSet"].clone();
+    show_launched(client, form, &launched["InstanceIdSet"], run.no_wait).await
+}
+
+/// Who gets into a guest, if the request says so.
+fn login(key_pairs: &[String], password_stdin: bool) -> Result<Option<Value>, Error> {
+    let mut login = serde_json::Map::new();
+    if !key_pairs.is_empty() {
+        login.insert("KeyIds".to_owned(), json!(key_pairs));
+    }
+    if password_stdin {
+        let mut password = String::new();
+        std::io::stdin().read_line(&mut password)?;
+        login.insert("Password".to_owned(), json!(password.trim_end_matches(['\r', '\n'])));
+    }
+    Ok((!login.is_empty()).then_some(Value::Object(login)))
+}
+
+async fn reset(client: &Client, form: OutputForm, request: Reset) -> Result<(), Error> {
+    let mut parameters = json!({ "InstanceId": request.instance });
+    let fields = [
+        ("ImageId", request.image.map(Value::from)),
+        ("SystemDisk", request.disk.map(|gib| json!({ "DiskSize": gib }))),
+        ("LoginSettings", login(&request.key_pairs, request.password_stdin)?),
+    ];
+    for (name, value) in fields {
+        if let Some(value) = value {
+            parameters[name] = value;
+        }
+    }
+    client.cvm("ResetInstance", &parameters).await?;
+    show_launched(client, form, &json!([request.instance]), request.no_wait).await
+}
+
+/// Lists what was launched, once nothing of it is pending any more, or at once.
+async fn show_launched(client: &Client, form: OutputForm, ids: &Value, at_once: bool) -> Result<(), Error> {
     loop {
         let answer = client.cvm("DescribeInstances", &json!({ "InstanceIds": ids, "Limit": PAGE })).await?;
         let pending =
             answer["InstanceSet"].as_array().into_iter().flatten().any(|i| i["InstanceState"] == "PENDING");
-        if run.no_wait || !pending {
+        if at_once || !pending {
             output::listing(form, &answer, "InstanceSet", COLUMNS);
             return report_failures(&answer);
         }

@@ -12,8 +12,8 @@ use kiln_model::{
     LastOperation, OperationState, StopMode, TaskKind, Timestamp,
 };
 
-use super::commit_tasks;
 use super::run_instances::{check_hostname, check_password, check_user_data};
+use super::{commit_tasks, reset_instance};
 use crate::{
     Answer, Caller, GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs, Refusal,
     ResetInstancesPassword, Service, checks,
@@ -54,6 +54,7 @@ pub(super) async fn perform(
         GuestCommand::DescribeAttributes { instances } => {
             describe_attributes(service, caller, &instances).await
         }
+        GuestCommand::ResetInstance(request) => reset_instance::perform(service, caller, request).await,
     }
 }
 

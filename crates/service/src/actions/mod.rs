@@ -21,6 +21,7 @@ mod object_storage;
 mod operations;
 mod power_instances;
 mod prices;
+mod reset_instance;
 mod run_instances;
 mod share_image;
 mod sub_accounts;

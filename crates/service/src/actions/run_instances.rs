@@ -56,7 +56,7 @@ pub(super) async fn perform(
 }
 
 /// That what the image starts by is installed.
-fn firmware_is_there(image: &Image) -> Result<(), Refusal> {
+pub(super) fn firmware_is_there(image: &Image) -> Result<(), Refusal> {
     if image.facts.boot_mode == BootMode::Bios {
         return Ok(());
     }
@@ -190,17 +190,21 @@ pub(super) fn zone<'a>(
 }
 
 fn system_disk_bytes(image: &Image, request: &RunInstances) -> Result<u64, Refusal> {
-    /// The largest disk that a launch may ask for, in GiB.
-    const MAX_GIB: u64 = 2048;
     let Some(gib) = request.system_disk_gib else { return Ok(image.size_bytes) };
+    disk_bytes_in_range(gib, image.size_bytes, &format!("image {}", image.id))
+}
+
+/// The bytes of a system disk that was asked for in GiB, where what it is for needs `least` bytes.
+pub(super) fn disk_bytes_in_range(gib: u64, least: u64, what_for: &str) -> Result<u64, Refusal> {
+    /// The largest disk that may be asked for, in GiB.
+    const MAX_GIB: u64 = 2048;
     let bytes = gib.saturating_mul(GIB);
-    if bytes < image.size_bytes || gib > MAX_GIB {
+    if bytes < least || gib > MAX_GIB {
         return Err(Refusal::invalid(
             "InvalidParameterValue.Range",
             format!(
-                "SystemDisk.DiskSize is {gib} GiB; for image {} it must be between {} and {MAX_GIB}.",
-                image.id,
-                image.size_bytes.div_ceil(GIB)
+                "SystemDisk.DiskSize is {gib} GiB; for {what_for} it must be between {} and {MAX_GIB}.",
+                least.div_ceil(GIB)
             ),
         ));
     }

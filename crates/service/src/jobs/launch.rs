@@ -31,7 +31,7 @@ pub(super) async fn run(context: &JobContext, id: &InstanceId) -> Result<(), Job
 }
 
 /// Makes the instance's files and switches its machine on.
-async fn bring_up(context: &JobContext, instance: &mut Instance) -> Result<(), JobError> {
+pub(super) async fn bring_up(context: &JobContext, instance: &mut Instance) -> Result<(), JobError> {
     let machines = &context.service.machines;
     context.progress.begin("prepare", 0);
     if machines.get(&instance.id).is_none() {

@@ -12,6 +12,7 @@ mod power;
 mod preview;
 mod progress;
 mod publish;
+mod reset;
 mod sync;
 mod terminate;
 mod worker;
@@ -202,6 +203,7 @@ async fn run(context: &JobContext) -> Result<(), JobError> {
         TaskKind::StartInstance { instance } => power::start(context, instance).await,
         TaskKind::StopInstance { instance, stop } => power::stop(context, instance, *stop).await,
         TaskKind::RebootInstance { instance, stop } => power::reboot(context, instance, *stop).await,
+        TaskKind::ResetInstance { instance } => reset::run(context, instance).await,
         TaskKind::TerminateInstance { instance } => terminate::run(context, instance).await,
     }
 }

@@ -28,8 +28,14 @@ const TICKS_PER_RENEWAL: u32 = 10;
 const MAX_ATTEMPTS: u32 = 20;
 
 const IMAGE_KINDS: &[&str] = &["import_image", "create_image", "copy_image"];
-const INSTANCE_KINDS: &[&str] =
-    &["launch_instance", "start_instance", "stop_instance", "reboot_instance", "terminate_instance"];
+const INSTANCE_KINDS: &[&str] = &[
+    "launch_instance",
+    "start_instance",
+    "stop_instance",
+    "reboot_instance",
+    "reset_instance",
+    "terminate_instance",
+];
 
 /// Starts both lanes; they end when the service shuts down.
 pub(crate) fn spawn_workers(service: &Arc<Service>) {
@@ -218,6 +224,7 @@ fn action_of(kind: &TaskKind) -> &'static str {
         TaskKind::StartInstance { .. } => "StartInstances",
         TaskKind::StopInstance { .. } => "StopInstances",
         TaskKind::RebootInstance { .. } => "RebootInstances",
+        TaskKind::ResetInstance { .. } => "ResetInstance",
         TaskKind::TerminateInstance { .. } => "TerminateInstances",
     }
 }
@@ -247,7 +254,9 @@ pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) 
     let Some(instance) = tx.instance(id).await? else { return Ok(()) };
     super::launch::forget_password(tx, &instance).await?;
     let event = match (&task.kind, instance.state) {
-        (TaskKind::LaunchInstance { .. }, InstanceState::Pending) => Some(InstanceEvent::LaunchFailed),
+        (TaskKind::LaunchInstance { .. } | TaskKind::ResetInstance { .. }, InstanceState::Pending) => {
+            Some(InstanceEvent::LaunchFailed)
+        }
         (TaskKind::StartInstance { .. }, InstanceState::Starting) => Some(InstanceEvent::Stopped),
         (_, InstanceState::Stopping | InstanceState::Rebooting) => Some(InstanceEvent::Ran),
         _ => None,

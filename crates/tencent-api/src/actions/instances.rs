@@ -3,11 +3,12 @@
 use kiln_model::StopMode;
 use kiln_service::{
     Command, DescribeInstances, GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs,
-    PriceCommand, ResetInstancesPassword,
+    PriceCommand, ResetInstance, ResetInstancesPassword,
 };
 
-use super::images::{FILTER, filters};
+use super::images::{FILTER, IMAGE_ID, filters};
 use super::key_pairs::KEY_PAIR_ID;
+use super::launch;
 use crate::error::{Error, shortened};
 use crate::parameter::{Arguments, Kind, Parameter, harmless, only, optional, refused, refused_as, required};
 
@@ -144,6 +145,30 @@ pub(super) fn reset_password(arguments: &Arguments) -> Result<Command, Error> {
     })))
 }
 
+pub(super) const RESET: &[Parameter] = &[
+    required("InstanceId", Kind::Text),
+    optional("ImageId", Kind::Text),
+    optional("SystemDisk", Kind::Object(launch::SYSTEM_DISK)),
+    optional("LoginSettings", Kind::Object(launch::LOGIN)),
+    harmless("EnhancedService", Kind::Object(launch::ENHANCED)),
+    optional("HostName", Kind::Text),
+    optional("UserData", Kind::Text),
+];
+
+pub(super) fn reset(arguments: &Arguments) -> Result<Command, Error> {
+    let login = arguments.object("LoginSettings");
+    let key_pairs = login.map(|login| login.ids("KeyIds", KEY_PAIR_ID)).transpose()?;
+    Ok(Command::Guest(GuestCommand::ResetInstance(ResetInstance {
+        instance: arguments.required_id("InstanceId", INSTANCE_ID)?,
+        image: arguments.id("ImageId", IMAGE_ID)?,
+        hostname: arguments.text("HostName"),
+        password: login.and_then(|login| login.text("Password")),
+        key_pairs: key_pairs.unwrap_or_default(),
+        user_data_base64: arguments.text("UserData"),
+        system_disk_gib: arguments.object("SystemDisk").and_then(|disk| disk.integer("DiskSize")),
+    })))
+}
+
 const NO_ROLES: &str = "instances take no roles; leave it out";
 
 pub(super) const MODIFY: &[Parameter] = &[
@@ -160,7 +185,7 @@ pub(super) const MODIFY: &[Parameter] = &[
     only("DisableApiTermination", Kind::Flag, &["false"], "instances are not protected from termination"),
     refused("CamRoleType", NO_ROLES),
     optional("AutoReboot", Kind::Flag),
-    only("EnableJumboFrame", Kind::Flag, &["false"], super::launch::NO_NETWORKS),
+    only("EnableJumboFrame", Kind::Flag, &["false"], launch::NO_NETWORKS),
 ];
 
 pub(super) fn modify(arguments: &Arguments) -> Result<Command, Error> {

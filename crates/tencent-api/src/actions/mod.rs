@@ -132,6 +132,7 @@ pub(crate) static ACTIONS: &[Action] = {
     action(CVM, "ModifyInstancesAttribute", Needed, instances::MODIFY, instances::modify, accepted::nothing),
     action(CVM, "DescribeInstancesAttributes", Needed, instances::ATTRIBUTES, instances::attributes, instance::attributes),
     action(CVM, "ResetInstancesPassword", Needed, instances::PASSWORD, instances::reset_password, accepted::nothing),
+    action(CVM, "ResetInstance", Needed, instances::RESET, instances::reset, accepted::nothing),
     action(CVM, "AssociateInstancesKeyPairs", Needed, instances::KEY_PAIRS, instances::associate, accepted::nothing),
     action(CVM, "DisassociateInstancesKeyPairs", Needed, instances::KEY_PAIRS, instances::disassociate, accepted::nothing),
     action(CVM, "DescribeInstanceTypeConfigs", Needed, instances::TYPES, instances::types, instance_type::configs),
