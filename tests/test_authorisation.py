@@ -131,6 +131,8 @@ MATRIX = {
         lambda w, who: {"InstanceIds": [w.stopped()], "DryRun": True},
         changes_the_owners(NO_INSTANCE),
     ),
+    # Who may look only does not get the keyboard.
+    "DescribeInstanceVncUrl": (lambda w, who: {"InstanceId": w.running()}, of_the_owners(NO_INSTANCE, read_only=DENIED)),
     "DescribeInstancesAttributes": (
         lambda w, who: {"InstanceIds": [w.instance], "Attributes": ["UserData"]},
         of_the_owners(NO_INSTANCE),

@@ -341,6 +341,14 @@ pub(crate) enum InstanceCommand {
         #[arg(long)]
         no_follow: bool,
     },
+    /// Offer the screen, keyboard and mouse to a VNC viewer of this machine
+    Screen {
+        /// The instance
+        instance: String,
+        /// The port of the loopback address that viewers connect to; a free one where it is 0
+        #[arg(long, default_value_t = 5900)]
+        port: u16,
+    },
     /// Log in by SSH (on the server's own machine)
     Ssh {
         /// The instance

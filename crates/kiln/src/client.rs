@@ -4,7 +4,11 @@ use std::path::Path;
 
 use kiln_model::Timestamp;
 use kiln_tencent_api::client::{Call, Credentials as SigningKey, sign};
+use reqwest::StatusCode;
+pub(crate) use reqwest::Upgraded;
+use reqwest::header::{self, HeaderMap, HeaderValue};
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::handshake::client::generate_key;
 
 use crate::arguments::Connection;
 use crate::config::{DEFAULT_DATA_DIR, DEFAULT_LISTEN};
@@ -87,6 +91,22 @@ impl Client {
     /// Calls one of Kiln's own actions.
     pub(crate) async fn kiln(&self, action: &str, parameters: &Value) -> Result<Value, Error> {
         self.call("kiln", KILN_VERSION, action, &self.region, parameters).await
+    }
+
+    /// Opens a WebSocket at an address that the server gave.
+    pub(crate) async fn web_socket(&self, url: &str) -> Result<Upgraded, Error> {
+        let url = url.replacen("ws", "http", 1);
+        let request = self.http.get(url).headers(HeaderMap::from_iter([
+            (header::CONNECTION, HeaderValue::from_static("Upgrade")),
+            (header::UPGRADE, HeaderValue::from_static("websocket")),
+            (header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13")),
+            (header::SEC_WEBSOCKET_KEY, HeaderValue::from_str(&generate_key())?),
+        ]));
+        let answer = request.send().await.map_err(|error| causes(&error))?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            return Err(answer.text().await?.trim().to_owned().into());
+        }
+        Ok(answer.upgrade().await?)
     }
 
     async fn call(

@@ -126,6 +126,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let api = ApiConfig {
         strict_replay: file.api.strict_replay,
         allow_unsigned_payload: file.api.allow_unsigned_payload,
+        tls: tls.is_some(),
         ..ApiConfig::default()
     };
     Ok(Config { listen, tls, api, service })

@@ -23,6 +23,8 @@ use crate::layout;
 pub const RECONNECT_DELAY_SECONDS: u32 = 24 * 60 * 60;
 /// The translation cache of one machine without KVM, in MiB (QEMU's own default is up to 1 GiB).
 const TCG_CACHE_MIB: u32 = 256;
+/// The memory of a screen, in MiB: enough for 1920 by 1080 points.
+const SCREEN_MIB: u32 = 16;
 
 /// QEMU's system call filter, with everything denied that can be.
 pub(crate) const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
@@ -115,8 +117,17 @@ impl Line {
         self.pair("-smp", format!("cpus={vcpus},sockets=1,cores={vcpus},threads=1"));
         self.pair("-m", format!("size={}M", config.memory_bytes >> 20));
         self.pair("-rtc", "base=utc".into());
-        self.pair("-display", "none".into());
+        self.screen(start);
+    }
+
+    /// A screen that is shown to nobody but the viewers that are handed in later (see `screen`).
+    fn screen(&mut self, start: &Start) {
         self.pair("-vga", "none".into());
+        if start.paused {
+            return self.pair("-display", "none".into());
+        }
+        self.pair("-vnc", "none".into());
+        self.pair("-device", format!("VGA,id=screen,vgamem_mb={SCREEN_MIB},addr=0x2"));
     }
 
     fn isolation(&mut self) {

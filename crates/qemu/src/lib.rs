@@ -24,6 +24,7 @@ mod log;
 mod machine;
 mod process;
 mod qmp;
+mod screen;
 pub mod seed;
 mod spawn;
 mod supervisor;

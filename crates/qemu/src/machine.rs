@@ -21,6 +21,7 @@
 //! A handle's requests go to one task (`supervisor`), which owns the connection to QEMU. Dropping every handle ends
 //! the task and leaves the machine running. Deliberately absent: when to do any of this.
 
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -257,6 +258,16 @@ impl Machine {
     /// [`Error::NotRunning`], [`Error::Monitor`].
     pub async fn resume(&self) -> Result<()> {
         self.ask(|reply| Request::Resume { reply }).await
+    }
+
+    /// A new connection to the machine's screen, keyboard and mouse, which speaks RFB from the server's side. As many as
+    /// are open see the same.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] where an earlier Kiln started the machine without a screen; [`Error::NotRunning`],
+    /// [`Error::Monitor`].
+    pub async fn open_screen(&self) -> Result<UnixStream> {
+        self.ask(|reply| Request::Screen { reply }).await
     }
 
     /// Freezes the root disk at one moment: root.qcow2 changes no more until [`FrozenDisk::merge_back`]. Takes the

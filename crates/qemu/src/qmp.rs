@@ -5,11 +5,15 @@
 //! Source: QEMU's qmp-spec (docs/interop). Deliberately absent: what commands mean.
 
 use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 use tokio::time::{Instant, timeout_at};
 
@@ -85,7 +89,7 @@ impl Qmp {
         if greeting.greeting.is_none() {
             return Err(Error::Monitor("no greeting".into()));
         }
-        qmp.execute_by("qmp_capabilities", json!({}), deadline, limit).await?;
+        qmp.execute_by("qmp_capabilities", json!({}), None, deadline, limit).await?;
         Ok(qmp)
     }
 
@@ -108,13 +112,23 @@ impl Qmp {
         arguments: Value,
         limit: Duration,
     ) -> Result<Value> {
-        self.execute_by(command, arguments, Instant::now() + limit, limit).await
+        self.execute_by(command, arguments, None, Instant::now() + limit, limit).await
+    }
+
+    /// Gives QEMU an open file, which later commands call `name`.
+    ///
+    /// # Errors
+    /// As [`Self::execute`].
+    pub async fn hand_over(&mut self, name: &str, file: OwnedFd) -> Result<()> {
+        let (deadline, arguments) = (Instant::now() + ANSWER_TIMEOUT, json!({ "fdname": name }));
+        self.execute_by("getfd", arguments, Some(file), deadline, ANSWER_TIMEOUT).await.map(drop)
     }
 
     async fn execute_by(
         &mut self,
         command: &str,
         arguments: Value,
+        file: Option<OwnedFd>,
         deadline: Instant,
         limit: Duration,
     ) -> Result<Value> {
@@ -122,7 +136,7 @@ impl Qmp {
             return Err(Error::Monitor("the connection was given up".into()));
         }
         self.broken = true;
-        let answer = timeout_at(deadline, self.exchange(command, arguments)).await;
+        let answer = timeout_at(deadline, self.exchange(command, arguments, file)).await;
         let answer =
             answer.map_err(|_| Error::Timeout { what: format!("QEMU's answer to {command}"), limit })?;
         if matches!(answer, Ok(_) | Err(Error::Refused { .. })) {
@@ -131,12 +145,12 @@ impl Qmp {
         answer
     }
 
-    async fn exchange(&mut self, command: &str, arguments: Value) -> Result<Value> {
+    async fn exchange(&mut self, command: &str, arguments: Value, file: Option<OwnedFd>) -> Result<Value> {
         let id = self.next_id;
         self.next_id += 1;
         let mut line = json!({ "execute": command, "arguments": arguments, "id": id }).to_string();
         line.push('\n');
-        self.stream.write_all(line.as_bytes()).await.map_err(lost)?;
+        self.send(line.as_bytes(), file).await.map_err(lost)?;
         loop {
             let message = self.message().await?;
             if let Some(name) = message.event {
@@ -151,6 +165,21 @@ impl Qmp {
                 };
             }
         }
+    }
+
+    /// Sends a line, and with it a file.
+    async fn send(&mut self, line: &[u8], file: Option<OwnedFd>) -> std::io::Result<()> {
+        let Some(file) = file else { return self.stream.write_all(line).await };
+        let stream = &self.stream;
+        let send = || {
+            let files = [file.as_fd()];
+            let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut beside = SendAncillaryBuffer::new(&mut space);
+            assert!(beside.push(SendAncillaryMessage::ScmRights(&files)), "there is room for one file");
+            Ok(sendmsg(stream, &[IoSlice::new(line)], &mut beside, SendFlags::NOSIGNAL)?)
+        };
+        let sent = stream.async_io(Interest::WRITABLE, send).await?;
+        self.stream.write_all(&line[sent..]).await
     }
 
     /// Waits for the next event. May be cancelled at any time without losing one.

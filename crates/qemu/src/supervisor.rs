@@ -4,6 +4,7 @@
 //! one. A merge is the exception in length, not in order: the task advances it between requests. When the connection
 //! is lost, or a command's outcome is unknown, the task connects again and looks at what is, before anything else.
 
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use crate::log::{LOG_CHECK_INTERVAL, bound_logs, qemu_log_since};
 use crate::machine::{EVENT_BACKLOG, Exit, ExitCause, MachineEvent, MachineState, QUIT_TIMEOUT, RunState};
 use crate::process::{Ending, Process};
 use crate::qmp::{MAX_QUEUED_EVENTS, Qmp, QmpEvent};
+use crate::screen;
 
 /// How often a merge is looked at and a lost connection tried again, if no event calls earlier.
 const TICK: Duration = Duration::from_secs(1);
@@ -36,6 +38,7 @@ pub(crate) enum Request {
     Resume { reply: Reply<()> },
     Freeze { reply: Reply<()> },
     Merge { reply: Reply<()> },
+    Screen { reply: Reply<UnixStream> },
 }
 
 /// See the module's text.
@@ -164,6 +167,7 @@ impl Supervisor {
             Request::Reset { reply } => answer(reply, self.command("system_reset").await),
             Request::Resume { reply } => answer(reply, self.command("cont").await),
             Request::Quit { reply } => answer(reply, self.quit().await),
+            Request::Screen { reply } => answer(reply, self.screen().await),
             Request::Freeze { reply } => answer(reply, self.freeze().await),
             Request::Merge { reply } => match self.start_merge().await {
                 Ok(()) => self.merge_waiters.push(reply),
@@ -181,6 +185,11 @@ impl Supervisor {
         self.quit_asked = true;
         let outcome = self.qmp()?.execute_within("quit", json!({}), QUIT_TIMEOUT).await;
         self.settled(outcome).map(drop)
+    }
+
+    async fn screen(&mut self) -> Result<UnixStream> {
+        let opened = screen::open(self.qmp()?).await;
+        self.settled(opened)
     }
 
     fn qmp(&mut self) -> Result<&mut Qmp> {

@@ -56,6 +56,7 @@ pub enum Command {
     CancelTask { task: TaskId },
     OpenImageExport { image: ImageId, transport: ExportTransport },
     DescribeInstanceConnection { instance: InstanceId },
+    DescribeInstanceVncUrl { instance: InstanceId },
     DescribeStores,
     DescribeActions,
     Account(AccountCommand),
@@ -87,6 +88,7 @@ impl Command {
                 | Self::DescribeInstances(_)
                 | Self::DescribeTasks(_)
                 | Self::DescribeInstanceConnection { .. }
+                | Self::DescribeInstanceVncUrl { .. }
                 | Self::DescribeStores
                 | Self::DescribeAccountQuota { .. }
                 | Self::DescribeActions
@@ -342,6 +344,10 @@ pub enum Answer {
         url: String,
     },
     Connection(InstanceConnection),
+    /// What [`crate::Service::open_screen`] takes, once and soon.
+    Screen {
+        ticket: String,
+    },
     Stores(Vec<StoreSummary>),
     ObjectStorage(ObjectStorage),
 }

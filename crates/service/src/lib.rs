@@ -28,6 +28,7 @@ mod refusal;
 mod region_store;
 mod service;
 mod tagging;
+mod tickets;
 
 pub use account_command::*;
 pub use collection::{CollectionReport, collect_garbage};

@@ -1,13 +1,14 @@
 //! The service itself: what all use cases share, how it starts, and how it stops.
 
 use std::collections::HashMap;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_catalog::{Catalog, KeyHolder};
 use kiln_model::{
-    Account, ApiKey, AppId, Contact, InstanceEvent, InstanceState, Limits, Region, RegionId, Role, SecretId,
-    Timestamp, Uin,
+    Account, ApiKey, AppId, Contact, ImageId, InstanceEvent, InstanceId, InstanceState, Limits, Region,
+    RegionId, Role, SecretId, Timestamp, Uin,
 };
 use kiln_nbd::{Listener, SocketAccess};
 use kiln_transfer::Fetcher;
@@ -15,12 +16,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::actions::SCREEN_LIFE;
 use crate::config::ServiceConfig;
-use crate::exports::{ExportTokens, OperatorExports, TokenExports};
+use crate::exports::{EXPORT_LIFE, OperatorExports, TokenExports};
 use crate::jobs::JobError;
 use crate::machines::Machines;
 use crate::notifications::Senders;
 use crate::region_store::RegionStore;
+use crate::tickets::Tickets;
 use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications, objects};
 
 /// How long work in the background may take to end after a shutdown was asked for.
@@ -79,7 +82,10 @@ pub struct Service {
     pub(crate) machines: Machines,
     pub(crate) fetcher: Fetcher,
     pub(crate) senders: Senders,
-    pub(crate) export_tokens: ExportTokens,
+    /// To the disks of images, over TCP.
+    pub(crate) export_tickets: Tickets<ImageId>,
+    /// To the screens of instances.
+    pub(crate) screen_tickets: Tickets<InstanceId>,
     /// Where TCP exports really are, when they are asked for.
     pub(crate) export_address: Option<std::net::SocketAddr>,
     /// Rung when a task was added or has ended.
@@ -115,7 +121,8 @@ impl Service {
             machines: Machines::new(instances_dir, config.instances.clone(), nbd.clone()),
             fetcher: Fetcher::new(config.transfer.clone())?,
             senders: Senders::new(&config.notifications)?,
-            export_tokens: ExportTokens::default(),
+            export_tickets: Tickets::new(EXPORT_LIFE),
+            screen_tickets: Tickets::new(SCREEN_LIFE),
             export_address: tcp.as_ref().and_then(Listener::tcp_address),
             task_announced: Notify::new(),
             shutdown: CancellationToken::new(),
@@ -232,6 +239,15 @@ impl Service {
     /// Where the catalogue does not answer.
     pub async fn api_key(&self, secret_id: &SecretId) -> Result<Option<KeyHolder>, Refusal> {
         Ok(self.catalog.read().await?.api_key(secret_id).await?)
+    }
+
+    /// The screen, keyboard and mouse that a ticket of [`Answer::Screen`] leads to, as a connection that speaks RFB from
+    /// the far side.
+    ///
+    /// # Errors
+    /// `Denied` where the ticket was used, is too old or made up; `Unavailable` where the machine shows no screen.
+    pub async fn open_screen(&self, ticket: &str) -> Result<UnixStream, Refusal> {
+        actions::open_screen(self, ticket).await
     }
 
     /// What accounts may have and do that have no limits of their own.

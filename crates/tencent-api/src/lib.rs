@@ -19,6 +19,7 @@ mod parameter_signature;
 mod rate_limit;
 mod render;
 mod replay;
+mod screen;
 mod server;
 mod signed_request;
 mod tc3;

@@ -11,13 +11,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
-use axum::routing::any;
+use axum::routing::{any, get};
 use kiln_model::{RegionId, Timestamp};
 use kiln_service::{Answer, Caller, Command, KeyHolder, Refusal, RefusalKind, Service};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, Span, field};
 
-use crate::actions::{self, Action, RegionUse, Rendering};
+use crate::actions::{self, Action, Reached, RegionUse, Rendering};
 use crate::authentication;
 use crate::envelope::{self, Object};
 use crate::error::{Error, shortened};
@@ -25,6 +25,7 @@ use crate::http_request::{HttpRequest, has_large_body};
 use crate::parameter;
 use crate::rate_limit::RateLimit;
 use crate::replay::ReplayMemory;
+use crate::screen::{self, Screens};
 use crate::signed_request::SignedRequest;
 use crate::v2;
 
@@ -43,20 +44,22 @@ pub struct ApiConfig {
     pub strict_replay: bool,
     /// Accepts requests whose signature does not cover the body.
     pub allow_unsigned_payload: bool,
+    /// Whether callers reach the API by TLS.
+    pub tls: bool,
     /// What tells the time.
     pub clock: fn() -> Timestamp,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { strict_replay: false, allow_unsigned_payload: false, clock: Timestamp::now }
+        Self { strict_replay: false, allow_unsigned_payload: false, tls: false, clock: Timestamp::now }
     }
 }
 
 /// The API of a service.
 #[derive(Clone)]
 pub struct Api {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 pub(crate) struct Shared {
@@ -64,6 +67,7 @@ pub(crate) struct Shared {
     config: ApiConfig,
     rate_limit: RateLimit,
     replay_memory: ReplayMemory,
+    pub(crate) screens: Screens,
     turns: Semaphore,
     large_bodies: Semaphore,
 }
@@ -74,7 +78,9 @@ impl Api {
         let (rate_limit, replay_memory) = (RateLimit::default(), ReplayMemory::default());
         let (turns, large_bodies) =
             (Semaphore::new(MAX_CONCURRENT_REQUESTS), Semaphore::new(MAX_LARGE_BODIES));
-        Self { shared: Arc::new(Shared { service, config, rate_limit, replay_memory, turns, large_bodies }) }
+        let screens = Screens::default();
+        let shared = Shared { service, config, rate_limit, replay_memory, screens, turns, large_bodies };
+        Self { shared: Arc::new(shared) }
     }
 }
 
@@ -87,11 +93,15 @@ enum Generation {
     V2,
 }
 
-/// Answers at `/` and, in the legacy API, at its own path, and nowhere else.
+/// Answers at `/`, in the legacy API at its own path, shows screens under theirs, and does nothing elsewhere.
 pub fn router(api: Api) -> Router {
     let present = |State(api), request| answer(api, request, Generation::Present);
     let legacy = |State(api), request| answer(api, request, Generation::V2);
-    Router::new().route("/", any(present)).route(v2::PATH, any(legacy)).with_state(api)
+    Router::new()
+        .route("/", any(present))
+        .route(v2::PATH, any(legacy))
+        .route(screen::PATH, get(screen::show))
+        .with_state(api)
 }
 
 async fn answer(api: Api, request: Request<Body>, generation: Generation) -> Response<Body> {
@@ -168,7 +178,12 @@ impl Shared {
         }
         let caller = Caller { region, ..admitted.caller };
         let answer = self.perform(caller.clone(), command).await?;
-        let rendered = (action.render)(Rendering { answer, caller: &caller, arguments: &arguments });
+        let rendered = (action.render)(Rendering {
+            answer,
+            caller: &caller,
+            arguments: &arguments,
+            reached: Reached { host: &http.host, tls: self.config.tls },
+        });
         if matches!(rendered, Err(Error::UnexpectedAnswer)) {
             tracing::error!("the service's answer is not one of this action");
         }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use super::screen;
 use crate::arguments::{InstanceCommand, OutputForm, Reset, Run};
 use crate::client::{Client, Error};
 use crate::output;
@@ -57,6 +58,7 @@ pub(super) async fn run(
             begun(form, &answer, "removing", &instances);
         }
         InstanceCommand::Console { instance, no_follow } => console(client, &instance, no_follow).await?,
+        InstanceCommand::Screen { instance, port } => screen::show(client, &instance, port).await?,
         InstanceCommand::Ssh { instance, user, arguments } => {
             return ssh(client, &instance, &user, &arguments).await;
         }

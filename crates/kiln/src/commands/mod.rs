@@ -10,6 +10,7 @@ mod key_pair;
 mod log;
 mod messages;
 mod report;
+mod screen;
 mod store;
 mod task;
 mod tls;

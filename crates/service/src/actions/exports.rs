@@ -33,7 +33,7 @@ pub(super) async fn open(
             "This server does not export images over TCP. Its operator can turn it on: `[nbd] listen` in the configuration.",
         )
     })?;
-    let token = service.export_tokens.issue(&image.id).ok_or_else(|| {
+    let token = service.export_tickets.issue(image.id).ok_or_else(|| {
         Refusal::quota(
             "LimitExceeded.Exports",
             "Too many exports are open at the moment. Try again in an hour.",

@@ -23,11 +23,14 @@ mod power_instances;
 mod prices;
 mod reset_instance;
 mod run_instances;
+mod screen;
 mod share_image;
 mod sub_accounts;
 mod sync_images;
 mod tags;
 mod tasks;
+
+pub(crate) use screen::{SCREEN_LIFE, open_screen};
 
 use std::sync::Arc;
 
@@ -75,6 +78,7 @@ pub(crate) async fn perform(
         Command::DescribeInstanceConnection { instance } => {
             describe_instances::connection(service, caller, &instance).await
         }
+        Command::DescribeInstanceVncUrl { instance } => screen::perform(service, caller, &instance).await,
         Command::StartInstances { instances } => power_instances::start(service, caller, &instances).await,
         Command::StopInstances { instances, stop } => {
             power_instances::stop(service, caller, &instances, stop).await
@@ -179,6 +183,7 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         | Command::DescribeInstances(_)
         | Command::DescribeTasks(_)
         | Command::DescribeInstanceConnection { .. }
+        | Command::DescribeInstanceVncUrl { .. }
         | Command::DescribeStores
         | Command::DescribeAccountQuota { .. }
         | Command::DescribeActions

@@ -145,6 +145,12 @@ pub(super) fn reset_password(arguments: &Arguments) -> Result<Command, Error> {
     })))
 }
 
+pub(super) const SCREEN: &[Parameter] = &[required("InstanceId", Kind::Text)];
+
+pub(super) fn screen(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::DescribeInstanceVncUrl { instance: arguments.required_id("InstanceId", INSTANCE_ID)? })
+}
+
 pub(super) const RESET: &[Parameter] = &[
     required("InstanceId", Kind::Text),
     optional("ImageId", Kind::Text),

@@ -54,6 +54,16 @@ pub(crate) struct Rendering<'a> {
     pub(crate) caller: &'a Caller,
     /// What was asked.
     pub(crate) arguments: &'a Arguments,
+    /// How the request came here.
+    pub(crate) reached: Reached<'a>,
+}
+
+/// How a request came to the server, and so how another can.
+#[derive(Clone, Copy)]
+pub(crate) struct Reached<'a> {
+    /// The `Host` header.
+    pub(crate) host: &'a str,
+    pub(crate) tls: bool,
 }
 
 /// What an action does to what there is.
@@ -129,6 +139,7 @@ pub(crate) static ACTIONS: &[Action] = {
     action(CVM, "StopInstances", Needed, instances::STOP, instances::stop, accepted::nothing),
     action(CVM, "RebootInstances", Needed, instances::REBOOT, instances::reboot, accepted::nothing),
     action(CVM, "TerminateInstances", Needed, instances::TERMINATE, instances::terminate, accepted::nothing),
+    action(CVM, "DescribeInstanceVncUrl", Needed, instances::SCREEN, instances::screen, instance::screen),
     action(CVM, "ModifyInstancesAttribute", Needed, instances::MODIFY, instances::modify, accepted::nothing),
     action(CVM, "DescribeInstancesAttributes", Needed, instances::ATTRIBUTES, instances::attributes, instance::attributes),
     action(CVM, "ResetInstancesPassword", Needed, instances::PASSWORD, instances::reset_password, accepted::nothing),

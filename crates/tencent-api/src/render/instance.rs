@@ -154,3 +154,11 @@ pub(crate) fn connection(rendering: Rendering<'_>) -> Result<Object, Error> {
         "ConsoleTail": connection.console_tail,
     }))
 }
+
+/// Where a viewer finds the screen: at the host that the request came to.
+pub(crate) fn screen(rendering: Rendering<'_>) -> Result<Object, Error> {
+    let Answer::Screen { ticket } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    let scheme = if rendering.reached.tls { "wss" } else { "ws" };
+    let path = crate::screen::path(&ticket);
+    members(json!({ "InstanceVncUrl": format!("{scheme}://{}{path}", rendering.reached.host) }))
+}
