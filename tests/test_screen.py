@@ -80,37 +80,50 @@ def test_who_has_no_screen(server, alice, bob, instance):
     alice.instance_in("RUNNING", instance)
 
 
-def free_display():
+def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
+def looks(server, account, instance, picture):
+    """Has a viewer take a picture of a screen, through the command line client."""
+    port = free_port()
+    command = [server.binary, "--data-dir", server.data_dir, "instance", "screen", instance, "--port", str(port)]
+    keys = {"TENCENTCLOUD_SECRET_ID": account.secret_id, "TENCENTCLOUD_SECRET_KEY": account.secret_key}
+    environment = {**server.environment, **keys, "KILN_ENDPOINT": server.endpoint}
+    bridge = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
+        assert str(port) in bridge.stderr.readline()
+        end = time.monotonic() + SECONDS
+        while True:
+            viewer = ["vncsnapshot", "-quiet", f"127.0.0.1:{port - 5900}", picture]
+            seen = subprocess.run(viewer, capture_output=True, text=True, timeout=SECONDS)
+            # A screen on which there is nothing yet is an error to it.
+            if seen.returncode == 0:
+                break
+            assert time.monotonic() < end, seen.stdout + seen.stderr
+            time.sleep(0.5)
+    finally:
+        bridge.terminate()
+        bridge.wait()
+        bridge.stderr.close()
+    assert picture.read_bytes().startswith(b"\xff\xd8") and picture.stat().st_size > 1000
+
+
 def test_a_viewer_sees_what_the_firmware_prints(server, alice, instance, tmp_path):
     """Also after a restart of the server, whose tickets are new and whose machines are not."""
-    for number in range(2):
-        port = free_display()
-        picture = tmp_path / f"screen-{number}.jpg"
-        command = [server.binary, "instance", "screen", instance, "--port", str(port)]
-        keys = {"TENCENTCLOUD_SECRET_ID": alice.secret_id, "TENCENTCLOUD_SECRET_KEY": alice.secret_key}
-        environment = {**server.environment, **keys, "KILN_ENDPOINT": server.endpoint}
-        bridge = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-        try:
-            assert str(port) in bridge.stderr.readline()
-            end = time.monotonic() + SECONDS
-            while True:
-                viewer = ["vncsnapshot", "-quiet", f"127.0.0.1:{port - 5900}", picture]
-                seen = subprocess.run(viewer, capture_output=True, text=True, timeout=SECONDS)
-                # A screen on which there is nothing yet is an error to it.
-                if seen.returncode == 0:
-                    break
-                assert time.monotonic() < end, seen.stdout + seen.stderr
-                time.sleep(0.5)
-        finally:
-            bridge.terminate()
-            bridge.wait()
-            bridge.stderr.close()
-        assert picture.read_bytes().startswith(b"\xff\xd8") and picture.stat().st_size > 1000
-        server.kill()
-        server.start()
-        alice.instance_in("RUNNING", instance)
+    looks(server, alice, instance, tmp_path / "before.jpg")
+    server.kill()
+    server.start()
+    alice.instance_in("RUNNING", instance)
+    looks(server, alice, instance, tmp_path / "after.jpg")
+
+
+def test_a_screen_is_shown_over_tls(make_server, host, small_disk, tmp_path):
+    server = make_server(CONFIG + BARE_DISKS + '\n[tls]\nmode = "on"\n').start()
+    operator = server.operator()
+    [instance] = operator.launched(operator.imported(host.url("small.qcow2"), "small"))
+    url = operator.raw("DescribeInstanceVncUrl", InstanceId=instance)["InstanceVncUrl"]
+    assert url.startswith(server.endpoint.replace("https", "wss"))
+    looks(server, operator, instance, tmp_path / "screen.jpg")

@@ -14,6 +14,7 @@ use crate::Service;
 
 /// How long a TCP export's name can be used to connect.
 pub(crate) const EXPORT_LIFE: Duration = Duration::from_secs(60 * 60);
+
 async fn export_of(service: &Service, id: &ImageId) -> Result<Export, ResolveError> {
     let unavailable = |error: &dyn std::fmt::Display| {
         tracing::error!(image = %id, %error, "an export could not be opened");

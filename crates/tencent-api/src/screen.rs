@@ -17,11 +17,6 @@ use crate::server::Api;
 
 /// The path under which a ticket is used.
 pub(crate) const PATH: &str = "/vnc/{ticket}";
-/// The path of a ticket.
-pub(crate) fn path(ticket: &str) -> String {
-    PATH.replace("{ticket}", ticket)
-}
-
 /// What older viewers call the messages of such a WebSocket.
 const SUBPROTOCOL: &str = "binary";
 /// The most screens that are shown at once.
@@ -30,6 +25,11 @@ const MAX_SCREENS: usize = 256;
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 /// How much of a screen's bytes is sent in one message.
 const CHUNK_BYTES: usize = 32 << 10;
+
+/// The path of a ticket.
+pub(crate) fn path(ticket: &str) -> String {
+    PATH.replace("{ticket}", ticket)
+}
 
 /// The screens that are shown.
 pub(crate) struct Screens(Arc<Semaphore>);

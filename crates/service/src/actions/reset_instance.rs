@@ -12,7 +12,7 @@ use kiln_model::{
 
 use super::commit_tasks;
 use super::run_instances::{
-    check_hostname, check_password, check_user_data, disk_bytes_in_range, firmware_is_there,
+    check_hostname, check_password, check_user_data, disk_bytes_in_range, firmware_is_there, qemu_is_there,
 };
 use crate::{Answer, Caller, Refusal, ResetInstance, Service, checks};
 
@@ -24,6 +24,8 @@ pub(super) async fn perform(
     request: ResetInstance,
 ) -> Result<Answer, Refusal> {
     check_form(&request)?;
+    // Nothing is given up for a disk that could not be started.
+    qemu_is_there(service).await?;
     let mut tx = service.catalog.write().await?;
     let instance = checks::own_instance(&mut tx, caller, &request.instance).await?;
     let image = wanted_image(&mut tx, caller, &request, &instance).await?;

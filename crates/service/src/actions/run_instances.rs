@@ -28,7 +28,7 @@ pub(super) async fn perform(
     let limits = service.limits_of(caller.account.uin).await?;
     let instance_type = instance_type(service, request.instance_type.as_deref())?;
     let zone = zone(service, caller, request.zone.as_ref())?;
-    service.machines.qemu().await.map_err(|error| unavailable("ResourceUnavailable.Qemu", &error))?;
+    qemu_is_there(service).await?;
     let mut tx = service.catalog.write().await?;
     if let Some(launched) = launched_before(&mut tx, caller, &request).await? {
         return Ok(Answer::Launched(launched));
@@ -53,6 +53,12 @@ pub(super) async fn perform(
     remember(&mut tx, caller, &request, &launched).await?;
     commit_tasks(service, tx).await?;
     Ok(Answer::Launched(launched))
+}
+
+/// That machines can be started at all.
+pub(super) async fn qemu_is_there(service: &Service) -> Result<(), Refusal> {
+    let found = service.machines.qemu().await;
+    found.map(drop).map_err(|error| unavailable("ResourceUnavailable.Qemu", &error))
 }
 
 /// That what the image starts by is installed.

@@ -51,6 +51,7 @@ pub(crate) async fn open_screen(service: &Service, ticket: &str) -> Result<UnixS
             format!("The screen of {instance}: {error}. Stop the instance and start it, then ask again.");
         Refusal::new(RefusalKind::Unavailable, "ResourceUnavailable.Screen", sentence)
     };
+    tracing::info!(%instance, "a screen is opened");
     let machine = service.machines.get(&instance);
     let machine = machine.ok_or(kiln_qemu::Error::NotRunning).map_err(unavailable)?;
     machine.open_screen().await.map_err(unavailable)

@@ -1,7 +1,7 @@
 //! Reinstalling: the machine is switched off, its system disk given up, and the instance launched again in its place.
 //!
 //! Begun again after a crash, it does the same once more: a guest that the first try started has lost nothing but that
-//! start. Data disks, addresses and logs stay where they are.
+//! start. Addresses and logs stay as they are.
 
 use std::io::ErrorKind;
 use std::path::Path;
