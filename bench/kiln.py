@@ -23,6 +23,7 @@ from tencentcloud.cvm.v20170312.models import (
     CreateImageRequest,
     DescribeImagesRequest,
     DescribeInstancesRequest,
+    ExportImagesRequest,
     ImportImageRequest,
     RunInstancesRequest,
     StopInstancesRequest,
@@ -82,6 +83,21 @@ class Account:
         request.ImageIds, request.DestinationRegions, request.ImageSetRequired = [image], [region], True
         copy = self.cvm().SyncImages(request).ImageSet[0].ImageId
         return self.wait_for_image(region, "image-id", copy)
+
+    def export_image(self, image: str, bucket: str, form: str) -> str:
+        """Exports an image's system disk, and answers the object's key once it is there."""
+        request = ExportImagesRequest()
+        request.ImageIds, request.BucketName, request.ExportFormat = [image], bucket, form
+        answer = self.cvm().ExportImages(request)
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline:
+            task = self.call("DescribeTasks", TaskIds=[str(answer.TaskId)])["TaskSet"][0]
+            if task["State"] == "SUCCEEDED":
+                return answer.CosPaths[0].removeprefix("/")
+            if task["State"] not in ("QUEUED", "RUNNING"):
+                raise RuntimeError(f"export of {image}: {task['State']}: {task['ErrorMessage']}")
+            time.sleep(POLL_SECONDS)
+        raise RuntimeError(f"the export of {image} has not ended after {WAIT_SECONDS} s")
 
     def wait_for_image(self, region: str, field: str, value: str) -> str:
         """Waits until the one image with that name or id is NORMAL."""

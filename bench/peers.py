@@ -79,6 +79,18 @@ def copy_sparse(source: Path, target: Path):
     sync(target)
 
 
+def convert(source: Path, target: Path, target_format: str, options: list[str]):
+    """`qemu-img convert` of a local qcow2 file, durable."""
+    run("qemu-img", "convert", "-f", "qcow2", "-O", target_format, *options, source, target)
+    sync(target)
+
+
+def copy(source: Path, target: Path):
+    """`cp`, durable."""
+    run("cp", "--reflink=never", source, target)
+    sync(target)
+
+
 def copy_object(source: Path, target: Path):
     """A copy of a file as object storage clients make it: all bytes, durable."""
     with source.open("rb") as reader, target.open("wb") as writer:

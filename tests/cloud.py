@@ -163,7 +163,7 @@ class Account:
         limits = {
             "ImagesPerRegion": 10, "ImageOperationsPerDay": 1000, "SharesPerImage": 50, "SystemDiskSize": 50,
             "ImageNameLength": 60, "ImageDescriptionLength": 256, "InstancesPerRegion": 500,
-            "RequestsPerSecond": 1000,
+            "RequestsPerSecond": 1000, "ExportTasks": 5,
         }  # fmt: skip
         self.kiln("ModifyAccountLimits", Uin=uin, Limits={**limits, **changed})
 

@@ -11,6 +11,7 @@ import pytest
 from cloud import GUANGZHOU, ZONES, refused
 from conftest import BARE_DISKS, CONFIG
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from test_buckets import app_id, s3
 
 OK = "ok"
 NOTHING = "a list with nothing in it"
@@ -83,6 +84,14 @@ MATRIX = {
     "SyncImages": (
         lambda w, who: {"ImageIds": [w.image], "DestinationRegions": ["ap-beijing"], "DryRun": True},
         CHANGES_OWN_IMAGE,
+    ),
+    "ExportImages": (
+        lambda w, who: {"ImageIds": [w.image], "BucketName": w.bucket(who), "DryRun": True},
+        {**CHANGES_OWN_IMAGE, "shared_with": "UnsupportedOperation.SharedImageExportUnsupported"},
+    ),
+    "ExportImages to another's bucket": (
+        lambda w, who: {"ImageIds": [w.image], "BucketName": w.bucket("spare"), "DryRun": True},
+        {**changes_the_owners(code := "InvalidParameterValue.InvalidBucketPermissionForExport"), "owner": code, "full": code},
     ),
     "ModifyImageAttribute": (lambda w, who: {"ImageId": w.image, "ImageDescription": who}, {**CHANGES_OWN_IMAGE, "shared_with": "UnsupportedOperation.SharedImageModifyUnsupported"}),
     "ModifyImageSharePermission": (
@@ -317,6 +326,14 @@ class World:
             bring()
             self.owner.instance_in(state, self.instance)
         return self.instance
+
+    def bucket(self, caller):
+        """A bucket of the account that the caller acts for."""
+        account = self.owner if caller in ("full", "read_only", "disabled") else getattr(self, caller)
+        buckets = s3(self.server, account)
+        if not buckets.list_buckets()["Buckets"]:
+            buckets.create_bucket(Bucket=f"own-{app_id(self.server, account)}")
+        return buckets.list_buckets()["Buckets"][0]["Name"]
 
     def key_pair(self):
         return self._key_pair_of(self.owner)

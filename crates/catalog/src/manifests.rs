@@ -174,6 +174,12 @@ impl Tx {
     /// `Stale` where the task does not run under this fence.
     pub async fn hold_manifest(&mut self, task: &TaskId, fence: i64, key: &ManifestKey) -> Result<bool> {
         self.assert_fence(task, fence).await?;
+        self.keep_manifest(task, key).await
+    }
+
+    /// Makes a task that is being asked for refer to a manifest, which it is going to read; whether that is live. In
+    /// the transaction that adds the task.
+    pub async fn keep_manifest(&mut self, task: &TaskId, key: &ManifestKey) -> Result<bool> {
         let live = self.manifest(key).await?.is_some_and(|row| row.state == StoreState::Live);
         if live {
             self.refer_to_manifest(task, key).await?;

@@ -126,6 +126,13 @@ impl Tx {
         self.find(query("SELECT * FROM tasks WHERE id = $1").bind(id.as_str()), read_task).await
     }
 
+    /// How many tasks of a kind an account has that have not ended.
+    pub async fn count_unfinished_tasks(&mut self, owner: Uin, kind: &str) -> Result<u32> {
+        let sql = "SELECT COUNT(*) AS n FROM tasks WHERE owner = $1 AND kind = $2
+            AND state IN ('queued', 'running')";
+        self.count(query(sql).bind(uin(owner)?).bind(kind)).await
+    }
+
     /// A page of tasks, newest first, and how many there are in all.
     pub async fn tasks(&mut self, asked: &TaskQuery) -> Result<(Vec<Task>, u64)> {
         let mut count = Builder::new("SELECT COUNT(*) AS n");

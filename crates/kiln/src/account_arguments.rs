@@ -112,6 +112,9 @@ pub(crate) struct SetLimits {
     /// Requests per second
     #[arg(long)]
     pub(crate) requests_per_second: Option<u32>,
+    /// Exports to buckets at once
+    #[arg(long)]
+    pub(crate) export_tasks: Option<u32>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -1,12 +1,14 @@
 //! What can be said on the command line. No meaning is given to anything here.
 
 mod bucket;
+mod export;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub(crate) use bucket::{BucketCommand, ObjectCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use export::{Export, ExportFormat};
 
 use crate::account_arguments::{AccountCommand, Log};
 
@@ -86,7 +88,7 @@ pub(crate) enum Command {
     /// Public keys for logging in to instances
     #[command(subcommand)]
     KeyPair(KeyPairCommand),
-    /// Long work: imports, image creation, copies, launches
+    /// Long work: imports, image creation, copies, exports, launches
     #[command(subcommand)]
     Task(TaskCommand),
     /// The regions' stores, on the server's own machine
@@ -228,6 +230,8 @@ pub(crate) enum ImageCommand {
         #[arg(required = true)]
         images: Vec<String>,
     },
+    /// Export an image as an image file, to this machine or into a bucket
+    Export(Export),
     /// Print an NBD address at which qemu-img, nbdcopy and others read an image
     ExportUrl {
         /// The image
@@ -442,7 +446,7 @@ pub(crate) enum TaskCommand {
         /// Such as task-7xk20s1m
         task: String,
     },
-    /// Stop a task that makes an image
+    /// Stop a task that makes or exports an image
     Cancel {
         /// The task
         task: String,

@@ -8,6 +8,7 @@ mod client;
 mod commands;
 mod config;
 mod credentials;
+mod download;
 mod objects;
 mod output;
 mod progress;

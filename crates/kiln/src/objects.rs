@@ -76,6 +76,14 @@ struct ObjectListing {
     next_continuation_token: Option<String>,
 }
 
+/// A version of an object.
+pub(crate) struct Version {
+    pub(crate) etag: String,
+    pub(crate) size_bytes: u64,
+    /// The CRC-64 (ECMA-182, reflected) of its bytes.
+    pub(crate) crc64: Option<u64>,
+}
+
 /// What a listing tells of a bucket.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -213,6 +221,22 @@ impl Objects {
 
     pub(crate) async fn get(&self, place: &Place) -> Result<Response, Error> {
         self.call(Method::GET, &place.path(), "", &[], Vec::new()).await
+    }
+
+    /// The version of an object that there is.
+    pub(crate) async fn head(&self, place: &Place) -> Result<Version, Error> {
+        let answer = self.call(Method::HEAD, &place.path(), "", &[], Vec::new()).await?;
+        let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let etag = header("etag").unwrap_or_default().trim_matches('"').to_owned();
+        let size_bytes = header("content-length").and_then(|length| length.parse().ok());
+        let crc64 = header("x-cos-hash-crc64ecma").and_then(|crc64| crc64.parse().ok());
+        Ok(Version { etag, size_bytes: size_bytes.ok_or("the answer says no length")?, crc64 })
+    }
+
+    /// The bytes of a version of an object, from a position on.
+    pub(crate) async fn get_from(&self, place: &Place, etag: &str, position: u64) -> Result<Response, Error> {
+        let (range, etag) = (format!("bytes={position}-"), format!("\"{etag}\""));
+        self.call(Method::GET, &place.path(), "", &[("if-match", &etag), ("range", &range)], Vec::new()).await
     }
 
     pub(crate) async fn delete(&self, place: &Place) -> Result<(), Error> {

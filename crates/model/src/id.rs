@@ -128,6 +128,25 @@ hidden_id!(/// An upload in parts.
 text_newtype!(/// The public half of an API key: `AKID` and 32 characters.
     SecretId);
 
+impl TaskId {
+    /// The same as a number, for where the public API has numbers: its eight characters as digits of base 36.
+    pub fn number(&self) -> u64 {
+        let digits = self.0.rsplit_once('-').map_or("", |(_, digits)| digits);
+        u64::from_str_radix(digits, 36).unwrap_or_default()
+    }
+
+    /// The identifier that has this number, if one can.
+    pub fn of_number(number: u64) -> Option<Self> {
+        let mut digits = [b'0'; RANDOM_CHARS];
+        let mut rest = number;
+        for digit in digits.iter_mut().rev() {
+            *digit = ALPHABET[(rest % 36) as usize];
+            rest /= 36;
+        }
+        (rest == 0).then(|| Self(format!("task-{}", String::from_utf8_lossy(&digits))))
+    }
+}
+
 impl SecretId {
     /// A new identifier.
     pub fn random() -> Self {
@@ -196,6 +215,16 @@ mod tests {
         for bad in ["", "img-", "img-ABCDEFGH", "img-123456789", "img-1234567"] {
             assert!(bad.parse::<ImageId>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn tasks_have_numbers() {
+        for id in ["task-00000000", "task-0000000z", "task-zzzzzzzz", TaskId::random().as_str()] {
+            let id = TaskId::from_trusted(id);
+            assert!(id.number() < 1 << 53, "a number that every JSON reader holds");
+            assert_eq!(TaskId::of_number(id.number()), Some(id));
+        }
+        assert_eq!(TaskId::of_number(36u64.pow(8)), None);
     }
 
     #[test]

@@ -40,5 +40,5 @@ pub use object::{Bucket, BucketName, Object, ObjectDescription, Part, Upload};
 pub use place::{Region, Zone};
 pub use price::{Money, Price};
 pub use tag::{Resource, Tag};
-pub use task::{StopMode, Task, TaskEvent, TaskKind, TaskProgress, TaskState};
+pub use task::{ExportFile, ExportFormat, StopMode, Task, TaskEvent, TaskKind, TaskProgress, TaskState};
 pub use time::Timestamp;

@@ -34,11 +34,18 @@ pub struct Limits {
     /// Requests per account and second, with bursts of twice as many; an account's sub-accounts share it.
     #[serde(default = "default_requests_per_second")]
     pub requests_per_second: u32,
+    /// Exports of images to buckets that are asked for and have not ended, per account.
+    #[serde(default = "default_export_tasks")]
+    pub export_tasks: u32,
 }
 
 /// Also what an account has whose own limits were set before there was this one.
 fn default_requests_per_second() -> u32 {
     100
+}
+
+fn default_export_tasks() -> u32 {
+    5
 }
 
 impl Limits {
@@ -53,6 +60,7 @@ impl Limits {
             image_description_chars: 256,
             instances_per_region: 500,
             requests_per_second: default_requests_per_second(),
+            export_tasks: default_export_tasks(),
         };
         match preset {
             LimitsPreset::Guide => guide,

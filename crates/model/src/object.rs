@@ -105,7 +105,8 @@ pub struct Object {
     pub key: String,
     /// Its length.
     pub size_bytes: u64,
-    /// The MD5 of its bytes; of an object that was uploaded in parts, the MD5 of their MD5s and their number.
+    /// The MD5 of its bytes; of an object that was uploaded in parts, the MD5 of their MD5s and their number; of an
+    /// export, that of its parts' CRCs and lengths.
     pub etag: String,
     /// The CRC-64 (ECMA-182, reflected) of its bytes.
     pub crc64: u64,

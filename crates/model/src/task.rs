@@ -11,7 +11,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Failure, IllegalTransition, ImageId, ImportClaim, InstanceId, RegionId, TaskId, Timestamp, Uin};
+use crate::{
+    BucketName, Failure, IllegalTransition, ImageId, ImportClaim, InstanceId, ManifestKey, RegionId, TaskId,
+    Timestamp, Uin,
+};
 
 /// What a task does. Stored as JSON, so variants and fields keep their names.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +46,15 @@ pub enum TaskKind {
         source: ImageId,
         /// The region of that image.
         source_region: RegionId,
+    },
+    /// Writes disks of images into a bucket, each as an image file.
+    ExportImages {
+        /// The bucket.
+        bucket: BucketName,
+        /// What the files are.
+        format: ExportFormat,
+        /// What is written; at least one.
+        files: Vec<ExportFile>,
     },
     /// Makes an instance's disk and switches it on for the first time.
     LaunchInstance {
@@ -80,6 +92,43 @@ pub enum TaskKind {
     },
 }
 
+/// The format of an exported image file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[allow(missing_docs, reason = "the names say all")]
+pub enum ExportFormat {
+    #[default]
+    Raw,
+    Qcow2,
+    Vhd,
+    Vmdk,
+}
+
+impl ExportFormat {
+    /// How the names of such files end.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Qcow2 => "qcow2",
+            Self::Vhd => "vhd",
+            Self::Vmdk => "vmdk",
+        }
+    }
+}
+
+/// A disk of an image, and the object that it is written to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExportFile {
+    /// The image, which may be deleted before the disk is written.
+    pub image: ImageId,
+    /// The disk's content, which the task keeps.
+    pub manifest: ManifestKey,
+    /// The disk's size in bytes.
+    pub size_bytes: u64,
+    /// The object's key.
+    pub key: String,
+}
+
 /// How an instance is switched off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -93,6 +142,9 @@ pub enum StopMode {
 }
 
 impl TaskKind {
+    /// The name of exports.
+    pub const EXPORT_IMAGES: &str = "export_images";
+
     /// The image that the task makes, if it makes one.
     pub fn image(&self) -> Option<&ImageId> {
         match self {
@@ -106,7 +158,7 @@ impl TaskKind {
     /// The instance that the task works on, if any.
     pub fn instance(&self) -> Option<&InstanceId> {
         match self {
-            Self::ImportImage { .. } | Self::CopyImage { .. } => None,
+            Self::ImportImage { .. } | Self::CopyImage { .. } | Self::ExportImages { .. } => None,
             Self::CreateImage { instance, .. }
             | Self::LaunchInstance { instance }
             | Self::StartInstance { instance }
@@ -123,6 +175,7 @@ impl TaskKind {
             Self::ImportImage { .. } => "import_image",
             Self::CreateImage { .. } => "create_image",
             Self::CopyImage { .. } => "copy_image",
+            Self::ExportImages { .. } => Self::EXPORT_IMAGES,
             Self::LaunchInstance { .. } => "launch_instance",
             Self::StartInstance { .. } => "start_instance",
             Self::StopInstance { .. } => "stop_instance",

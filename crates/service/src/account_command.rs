@@ -218,6 +218,7 @@ pub enum LimitKind {
     ImageNameChars,
     ImageDescriptionChars,
     RequestsPerSecond,
+    ExportTasks,
     SubAccounts,
     ApiKeys,
 }

@@ -5,8 +5,8 @@
 
 use kiln_catalog::ImageView;
 use kiln_model::{
-    Account, ApiKey, AppId, Image, ImageId, ImageShare, ImageState, ImportClaim, Instance, InstanceId,
-    InstanceType, KeyPairId, Region, RegionId, StopMode, SubAccount, Tag, Task, TaskId, ZoneId,
+    Account, ApiKey, AppId, ExportFormat, Image, ImageId, ImageShare, ImageState, ImportClaim, Instance,
+    InstanceId, InstanceType, KeyPairId, Region, RegionId, StopMode, SubAccount, Tag, Task, TaskId, ZoneId,
 };
 
 use crate::account_command::{
@@ -32,6 +32,7 @@ pub enum Command {
     ImportImage(ImportImage),
     CreateImage(CreateImage),
     SyncImages(SyncImages),
+    ExportImages(ExportImages),
     DescribeImages(DescribeImages),
     DescribeImageFromFamily(String),
     DescribeImageQuota,
@@ -139,6 +140,20 @@ pub struct SyncImages {
     pub destinations: Vec<RegionId>,
     /// The copies' name; that of the image where absent.
     pub name: Option<String>,
+    pub dry_run: bool,
+}
+
+/// Writes images into a bucket as image files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say all")]
+pub struct ExportImages {
+    pub images: Vec<ImageId>,
+    /// With or without the account's number at its end.
+    pub bucket: String,
+    pub format: ExportFormat,
+    /// What the names of an image's files begin with: one for each image, or none.
+    pub prefixes: Vec<String>,
+    pub only_system_disk: bool,
     pub dry_run: bool,
 }
 
@@ -276,6 +291,11 @@ pub enum Answer {
     ImageAccepted {
         image: ImageId,
         task: TaskId,
+    },
+    /// The task that writes image files, and the keys of these.
+    ExportAccepted {
+        task: TaskId,
+        keys: Vec<String>,
     },
     /// One copy per destination region.
     CopiesAccepted(Vec<AcceptedCopy>),

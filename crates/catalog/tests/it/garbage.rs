@@ -213,6 +213,7 @@ async fn images_instances_and_tasks_keep_a_manifest(catalog: Catalog) {
     tx.condemn_manifests(std::slice::from_ref(&key), at(30), at(130)).await.expect("runs");
     let late = running_task(&mut tx).await;
     assert!(!tx.hold_manifest(&late.id, late.fence, &key).await.expect("the fence holds"));
+    assert!(!tx.keep_manifest(&late.id, &key).await.expect("runs"));
 }
 
 async fn many_packs_are_published_at_once(catalog: Catalog) {

@@ -1,11 +1,15 @@
 //! Tasks: claiming, fences, checkpoints, ends.
 
 use kiln_catalog::{Catalog, Error, TaskQuery};
-use kiln_model::{Failure, ImageId, InstanceId, Task, TaskEvent, TaskId, TaskKind, TaskProgress, TaskState};
+use kiln_model::{
+    BucketName, ExportFile, ExportFormat, Failure, ImageId, InstanceId, Task, TaskEvent, TaskId, TaskKind,
+    TaskProgress, TaskState,
+};
 use serde_json::json;
 
 use crate::sample::{
-    ALICE, BOB, LEASE_MILLIS, at, beijing, import_kind, insert_accounts, running_task, succeed, task,
+    ALICE, BOB, LEASE_MILLIS, at, beijing, import_kind, insert_accounts, manifest_key, running_task, succeed,
+    task,
 };
 
 crate::on_every_database!(
@@ -17,6 +21,7 @@ crate::on_every_database!(
     a_task_ends_once,
     cancelling_is_noted_until_the_end,
     leases_run_out_at_a_restart,
+    unfinished_tasks_of_a_kind_are_counted,
 );
 
 async fn tasks_read_back_and_list(catalog: Catalog) {
@@ -175,4 +180,31 @@ async fn leases_run_out_at_a_restart(catalog: Catalog) {
     assert_eq!(tx.release_leases(at(5)).await.expect("runs"), 1);
     let claimed = tx.claim_task(at(5), LEASE_MILLIS, &["import_image"], u32::MAX).await.expect("runs");
     assert_eq!(claimed.map(|task| (task.id, task.fence)), Some((row.id, row.fence + 1)));
+}
+
+async fn unfinished_tasks_of_a_kind_are_counted(catalog: Catalog) {
+    let mut tx = catalog.write().await.expect("a turn");
+    insert_accounts(&mut tx).await;
+    let kind = TaskKind::ExportImages {
+        bucket: BucketName::from_trusted("exports-1250000001"),
+        format: ExportFormat::Vmdk,
+        files: vec![ExportFile {
+            image: ImageId::random(),
+            manifest: manifest_key(1),
+            size_bytes: 1 << 30,
+            key: "disk.vmdk".to_owned(),
+        }],
+    };
+    let rows: Vec<Task> = (0..3).map(|index| task(kind.clone(), index)).collect();
+    for row in &rows {
+        tx.insert_task(row).await.expect("new");
+    }
+    tx.insert_task(&task(import_kind(), 9)).await.expect("new");
+    let claimed =
+        tx.claim_task(at(5), LEASE_MILLIS, &[TaskKind::EXPORT_IMAGES], u32::MAX).await.expect("runs");
+    assert_eq!(claimed.expect("one waits").kind, kind);
+    assert_eq!(tx.count_unfinished_tasks(ALICE, TaskKind::EXPORT_IMAGES).await.expect("readable"), 3);
+    tx.finish_task(&rows[1].id, 0, TaskEvent::Cancelled, None, at(6)).await.expect("it waits");
+    assert_eq!(tx.count_unfinished_tasks(ALICE, TaskKind::EXPORT_IMAGES).await.expect("readable"), 2);
+    assert_eq!(tx.count_unfinished_tasks(BOB, TaskKind::EXPORT_IMAGES).await.expect("readable"), 0);
 }

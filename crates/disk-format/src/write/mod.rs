@@ -49,6 +49,16 @@ impl OutputFormat {
     pub const ALL: [Self; 6] =
         [Self::Raw, Self::Qcow2, Self::Qcow2Zstd, Self::VhdDynamic, Self::VhdFixed, Self::Vmdk];
 
+    /// The size of the largest disk that the format holds, in bytes.
+    pub fn disk_bytes_max(self) -> u64 {
+        match self {
+            Self::Raw => u64::MAX,
+            Self::Qcow2 | Self::Qcow2Zstd => crate::qcow2::layout::SIZE_BYTES_MAX,
+            Self::VhdDynamic | Self::VhdFixed => vhd::SIZE_BYTES_MAX,
+            Self::Vmdk => vmdk::SIZE_BYTES_MAX,
+        }
+    }
+
     /// Whether the format has a head, so that [`write_stream`] needs two passes.
     pub fn has_head(self) -> bool {
         matches!(self, Self::Qcow2 | Self::Qcow2Zstd | Self::VhdDynamic)
@@ -79,7 +89,8 @@ pub fn write(
     progress: &mut Progress<'_>,
 ) -> Result<Written> {
     let size = device.size_bytes();
-    if format != OutputFormat::Raw && (size == 0 || !size.is_multiple_of(SECTOR_BYTES)) {
+    let uneven = size == 0 || !size.is_multiple_of(SECTOR_BYTES);
+    if format != OutputFormat::Raw && uneven || size > format.disk_bytes_max() {
         return Err(Error::InvalidSize(size));
     }
     let output = Output::new(sink);

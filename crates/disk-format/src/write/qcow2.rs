@@ -9,11 +9,10 @@ use kiln_block::BlockDevice;
 use super::pump::{Packing, Piece, pump};
 use super::sink::Output;
 use super::{Progress, Written};
+use crate::Result;
 use crate::qcow2::layout::{
-    CLUSTER, CLUSTER_BITS, COMPRESSED, COPIED, Header, SIZE_BYTES_MAX, WORDS_PER_CLUSTER, refcount_clusters,
-    words,
+    CLUSTER, CLUSTER_BITS, COMPRESSED, COPIED, Header, WORDS_PER_CLUSTER, refcount_clusters, words,
 };
-use crate::{Error, Result};
 
 /// Compressed clusters are measured in these.
 const SECTOR: u64 = 512;
@@ -28,9 +27,6 @@ pub(super) fn write(
     progress: &mut Progress<'_>,
 ) -> Result<Written> {
     let size = device.size_bytes();
-    if size > SIZE_BYTES_MAX {
-        return Err(Error::InvalidSize(size));
-    }
     let mut writer = Writer::new(output, size, compress);
     writer.output.reserve_head(writer.head_bytes())?;
     let packing = if compress { Packing::Zstd } else { Packing::Store };

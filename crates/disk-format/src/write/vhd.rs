@@ -15,7 +15,7 @@ use crate::{Error, Result};
 const FOOTER_BYTES: usize = 512;
 const HEADER_BYTES: usize = 1024;
 /// 2040 GiB, the format's own bound.
-const SIZE_BYTES_MAX: u64 = 0xff00_0000 * SECTOR_BYTES;
+pub(super) const SIZE_BYTES_MAX: u64 = 0xff00_0000 * SECTOR_BYTES;
 /// What Virtual PC and Hyper-V use.
 const BLOCK_BYTES: usize = 2 << 20;
 /// A bit for each sector of a block.
@@ -36,7 +36,6 @@ pub(super) fn write_fixed(
     mut output: Output<'_>,
     progress: &mut Progress<'_>,
 ) -> Result<Written> {
-    check_size(device.size_bytes())?;
     let stored_bytes = raw::write_disk(device, &mut output, progress)?;
     output.append(&footer(device.size_bytes(), Kind::Fixed, &[]))?;
     Ok(Written { file_bytes: output.position(), stored_bytes })
@@ -49,7 +48,6 @@ pub(super) fn write_dynamic(
     progress: &mut Progress<'_>,
 ) -> Result<Written> {
     let size = device.size_bytes();
-    check_size(size)?;
     let mut table = vec![UNALLOCATED; size.div_ceil(BLOCK_BYTES as u64) as usize];
     let table_bytes = (table.len() * 4).next_multiple_of(FOOTER_BYTES);
     output.reserve_head((FOOTER_BYTES + HEADER_BYTES + table_bytes) as u64)?;
@@ -69,10 +67,6 @@ pub(super) fn write_dynamic(
     head.resize(FOOTER_BYTES + HEADER_BYTES + table_bytes, 0xff);
     output.put_head(&head)?;
     Ok(Written { file_bytes: output.position(), stored_bytes: blocks * BLOCK_BYTES as u64 })
-}
-
-fn check_size(size: u64) -> Result<()> {
-    if size > SIZE_BYTES_MAX { Err(Error::InvalidSize(size)) } else { Ok(()) }
 }
 
 fn footer(size: u64, kind: Kind, entries: &[u8]) -> [u8; FOOTER_BYTES] {

@@ -18,7 +18,7 @@ const TABLE_ENTRIES: u64 = 512;
 const OVERHEAD_SECTORS: u64 = 128;
 const DESCRIPTOR_SECTORS: u64 = 20;
 /// What 32 bits of sectors can point at. A stream is never longer than its disk by as much as this leaves.
-const SIZE_BYTES_MAX: u64 = 2040 << 30;
+pub(super) const SIZE_BYTES_MAX: u64 = 2040 << 30;
 
 const VERSION: u32 = 3;
 /// Newline test, compressed grains, markers.
@@ -41,11 +41,7 @@ pub(super) fn write(
     output: Output<'_>,
     progress: &mut Progress<'_>,
 ) -> Result<Written> {
-    let size = device.size_bytes();
-    if size > SIZE_BYTES_MAX {
-        return Err(Error::InvalidSize(size));
-    }
-    let mut writer = Writer::new(output, size / SECTOR_BYTES);
+    let mut writer = Writer::new(output, device.size_bytes() / SECTOR_BYTES);
     writer.begin()?;
     let mut grains = 0;
     pump(device, GRAIN_BYTES, Packing::Zlib, progress, |piece| {

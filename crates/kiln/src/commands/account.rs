@@ -127,6 +127,7 @@ async fn set_limits(client: &Client, form: OutputForm, wanted: SetLimits) -> Res
             ("ImageDescriptionLength", wanted.image_description_length),
             ("InstancesPerRegion", wanted.instances_per_region),
             ("RequestsPerSecond", wanted.requests_per_second),
+            ("ExportTasks", wanted.export_tasks),
         ];
         for (name, value) in numbers {
             if let Some(value) = value {

@@ -1,5 +1,7 @@
 //! `kiln image`: images, through the public API.
 
+mod export;
+
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -63,6 +65,7 @@ pub(super) async fn run(
             output::done(form, &answer, &sentence);
             Ok(())
         }
+        ImageCommand::Export(wanted) => export::run(client, connection, wanted).await,
         ImageCommand::ExportUrl { image, tcp } => {
             let transport = if tcp { "TCP" } else { "UNIX" };
             let answer =

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_model::{Limits, Timestamp, Uin, Zone};
+use kiln_model::{Limits, TaskKind, Timestamp, Uin, Zone};
 
 use super::accounts::require_account;
 use super::keys::MAX_KEYS;
@@ -45,6 +45,11 @@ pub(super) async fn describe(
         of(LimitKind::ImageNameChars, limits.image_name_chars.into()),
         of(LimitKind::ImageDescriptionChars, limits.image_description_chars.into()),
         of(LimitKind::RequestsPerSecond, limits.requests_per_second.into()),
+        used(
+            LimitKind::ExportTasks,
+            limits.export_tasks,
+            tx.count_unfinished_tasks(uin, TaskKind::EXPORT_IMAGES).await?,
+        ),
         used(LimitKind::SubAccounts, count(MAX_SUB_ACCOUNTS), count(tx.sub_accounts(uin).await?.len())),
         used(LimitKind::ApiKeys, count(MAX_KEYS), count(tx.api_keys(uin).await?.len())),
     ]))

@@ -6,6 +6,7 @@ mod create_image;
 mod delete_images;
 mod describe_images;
 mod describe_instances;
+mod export_images;
 mod exports;
 mod guest_settings;
 mod image_report;
@@ -60,6 +61,7 @@ pub(crate) async fn perform(
         Command::ImportImage(request) => import_image::perform(service, caller, request).await,
         Command::CreateImage(request) => create_image::perform(service, caller, request).await,
         Command::SyncImages(request) => sync_images::perform(service, caller, request).await,
+        Command::ExportImages(request) => export_images::perform(service, caller, request).await,
         Command::DescribeImages(request) => describe_images::perform(service, caller, request).await,
         Command::DescribeImageFromFamily(family) => describe_images::newest(service, caller, &family).await,
         Command::DescribeImageQuota => describe_images::quota(service, caller).await,
@@ -132,6 +134,7 @@ pub(crate) fn outcome(answer: &Answer) -> String {
     match answer {
         Answer::DryRunPassed => "dry run: nothing was changed".to_owned(),
         Answer::ImageAccepted { image, task } => format!("{image} by {task}"),
+        Answer::ExportAccepted { task, keys } => format!("{} by {task}", keys.join(" ")),
         Answer::CopiesAccepted(copies) => {
             let texts =
                 copies.iter().map(|copy| format!("{} in {} by {}", copy.image, copy.region, copy.task));
@@ -154,6 +157,7 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::ImportImage(request) => ("ImportImage", request.name.clone()),
         Command::CreateImage(request) => ("CreateImage", request.name.clone()),
         Command::SyncImages(request) => ("SyncImages", list(&request.images)),
+        Command::ExportImages(request) => ("ExportImages", list(&request.images)),
         Command::ModifyImageAttribute(request) => ("ModifyImageAttribute", request.image.to_string()),
         Command::ModifyImageSharePermission(request) => {
             ("ModifyImageSharePermission", request.image.to_string())

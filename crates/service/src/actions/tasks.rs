@@ -37,11 +37,16 @@ pub(super) async fn cancel(service: &Arc<Service>, caller: &Caller, id: &TaskId)
     let task = seen_task(tx.task(id).await?, caller, id)?;
     if !matches!(
         task.kind,
-        TaskKind::ImportImage { .. } | TaskKind::CreateImage { .. } | TaskKind::CopyImage { .. }
+        TaskKind::ImportImage { .. }
+            | TaskKind::CreateImage { .. }
+            | TaskKind::CopyImage { .. }
+            | TaskKind::ExportImages { .. }
     ) {
         return Err(Refusal::conflict(
             "UnsupportedOperation.TaskNotCancellable",
-            format!("Task {id} works on an instance; only tasks that make an image can be cancelled."),
+            format!(
+                "Task {id} works on an instance; only tasks that make or export images can be cancelled."
+            ),
         ));
     }
     match task.state {

@@ -5,6 +5,7 @@
 //! which the worker records. Nothing is ever left in a state that only a person could mend.
 
 mod create;
+mod export;
 mod import;
 mod launch;
 mod network_file;
@@ -23,6 +24,7 @@ use kiln_chunk_store::{Amounts, ChunkIndex, Ledger, Target};
 use kiln_model::{Failure, Task, TaskKind};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use export::output_format;
 pub(crate) use import::sweep_staging;
 pub(crate) use worker::{cancelled, record_failure, spawn_workers};
 
@@ -198,6 +200,9 @@ async fn run(context: &JobContext) -> Result<(), JobError> {
         }
         TaskKind::CopyImage { image, source, source_region } => {
             sync::run(context, image, source, source_region).await
+        }
+        TaskKind::ExportImages { bucket, format, files } => {
+            export::run(context, bucket, *format, files).await
         }
         TaskKind::LaunchInstance { instance } => launch::run(context, instance).await,
         TaskKind::StartInstance { instance } => power::start(context, instance).await,

@@ -27,7 +27,7 @@ const TICKS_PER_RENEWAL: u32 = 10;
 /// A task that was claimed this often and never ended is given up.
 const MAX_ATTEMPTS: u32 = 20;
 
-const IMAGE_KINDS: &[&str] = &["import_image", "create_image", "copy_image"];
+const IMAGE_KINDS: &[&str] = &["import_image", "create_image", "copy_image", TaskKind::EXPORT_IMAGES];
 const INSTANCE_KINDS: &[&str] = &[
     "launch_instance",
     "start_instance",
@@ -193,14 +193,13 @@ async fn tell_of_failure(
     failure: &Failure,
 ) -> kiln_catalog::Result<()> {
     let image = task.kind.image();
-    let subject = image.map(ToString::to_string).or(task.kind.instance().map(ToString::to_string));
     let entry = OperationEntry {
         at: Timestamp::now(),
         account: task.owner,
         sub_account: None,
         secret_id: None,
         action: action_of(&task.kind).to_owned(),
-        subject: subject.unwrap_or_default(),
+        subject: subject_of(&task.kind),
         region: Some(task.region.clone()),
         request_id: task.request_id.clone(),
         code: failure.code.clone(),
@@ -214,12 +213,25 @@ async fn tell_of_failure(
     notifications::tell(service, tx, task.owner, Notice::import_ended(&image, Some(failure))).await
 }
 
+/// What a task makes or works on.
+fn subject_of(kind: &TaskKind) -> String {
+    if let TaskKind::ExportImages { files, .. } = kind {
+        // The images in the order of the request; the disks of one follow each other.
+        let mut images: Vec<_> = files.iter().map(|file| file.image.as_str()).collect();
+        images.dedup();
+        return images.join(" ");
+    }
+    let image = kind.image().map(ToString::to_string);
+    image.or(kind.instance().map(ToString::to_string)).unwrap_or_default()
+}
+
 /// The action that asked for a task.
 fn action_of(kind: &TaskKind) -> &'static str {
     match kind {
         TaskKind::ImportImage { .. } => "ImportImage",
         TaskKind::CreateImage { .. } => "CreateImage",
         TaskKind::CopyImage { .. } => "SyncImages",
+        TaskKind::ExportImages { .. } => "ExportImages",
         TaskKind::LaunchInstance { .. } => "RunInstances",
         TaskKind::StartInstance { .. } => "StartInstances",
         TaskKind::StopInstance { .. } => "StopInstances",

@@ -17,6 +17,8 @@ use md5::{Digest, Md5};
 /// The piece in which zeros are left out of a file.
 const SPARSE_BYTES: usize = 64 << 10;
 static ZEROS: [u8; SPARSE_BYTES] = [0; SPARSE_BYTES];
+/// So many pieces of zeros are summed sooner than their sum is worked out.
+const FEW_PIECES: u64 = 32;
 
 /// The CRC that COS reports: CRC-64 of ECMA-182, reflected.
 pub(super) const CRC64: crc_fast::CrcAlgorithm = crc_fast::CrcAlgorithm::Crc64Xz;
@@ -44,21 +46,20 @@ impl ObjectFiles {
         self.dir.join(part.as_str())
     }
 
-    /// Begins a part. Blocks.
+    /// Begins a part that is sent. Blocks.
     pub(super) fn create(self: &Arc<Self>) -> io::Result<UnfinishedPart> {
+        Ok(UnfinishedPart { md5: Some(Md5::new()), ..self.create_own()? })
+    }
+
+    /// Begins a part that Kiln writes itself: nobody asks for its MD5. Blocks.
+    pub(super) fn create_own(self: &Arc<Self>) -> io::Result<UnfinishedPart> {
         if !self.dir.exists() {
             std::fs::create_dir_all(&self.dir)?;
             self.dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
         }
         let guard = Guard { files: Arc::clone(self), id: PartId::random(), kept: false };
         let file = OpenOptions::new().write(true).create_new(true).open(self.path(&guard.id))?;
-        Ok(UnfinishedPart {
-            guard,
-            file,
-            size_bytes: 0,
-            md5: Md5::new(),
-            crc64: crc_fast::Digest::new(CRC64),
-        })
+        Ok(UnfinishedPart { guard, file, size_bytes: 0, md5: None, crc64: crc_fast::Digest::new(CRC64) })
     }
 
     /// Makes another name for a part's bytes, which are not copied where the file system has links. Blocks.
@@ -156,14 +157,21 @@ pub(super) struct UnfinishedPart {
     guard: Guard,
     file: File,
     size_bytes: u64,
-    md5: Md5,
+    md5: Option<Md5>,
     crc64: crc_fast::Digest,
 }
 
 impl UnfinishedPart {
+    /// The bytes so far.
+    pub(super) fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
     /// Appends bytes. Zeros are counted and not written: the file has holes. Blocks.
     pub(super) fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.md5.update(bytes);
+        if let Some(md5) = &mut self.md5 {
+            md5.update(bytes);
+        }
         self.crc64.update(bytes);
         for piece in bytes.chunks(SPARSE_BYTES) {
             if *piece != ZEROS[..piece.len()] {
@@ -172,6 +180,38 @@ impl UnfinishedPart {
             self.size_bytes += piece.len() as u64;
         }
         Ok(())
+    }
+
+    /// Appends bytes that were looked at for zeros before, to a part without an MD5. Blocks.
+    pub(super) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        debug_assert!(self.md5.is_none());
+        self.crc64.update(bytes);
+        self.file.write_all_at(bytes, self.size_bytes)?;
+        self.size_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// Appends `len` zeros, which are not written: to a part without an MD5, since that would have to see them all.
+    pub(super) fn skip(&mut self, len: u64) {
+        debug_assert!(self.md5.is_none());
+        self.size_bytes += len;
+        let (mut pieces, rest) = (len / SPARSE_BYTES as u64, len % SPARSE_BYTES as u64);
+        self.crc64.update(&ZEROS[..rest as usize]);
+        if pieces <= FEW_PIECES {
+            (0..pieces).for_each(|_| self.crc64.update(&ZEROS));
+            return;
+        }
+        // The CRC of twice as many zeros comes from that of so many: what is long costs no more than its logarithm.
+        let mut run = crc_fast::Digest::new(CRC64);
+        run.update(&ZEROS);
+        while pieces > 0 {
+            if pieces & 1 == 1 {
+                self.crc64.combine(&run);
+            }
+            let half = run;
+            run.combine(&half);
+            pieces >>= 1;
+        }
     }
 
     /// Makes the part durable. Blocks.
@@ -184,7 +224,7 @@ impl UnfinishedPart {
             region: self.guard.files.region.clone(),
             number,
             size_bytes: self.size_bytes,
-            md5: hex::encode(self.md5.finalize()),
+            md5: self.md5.map_or_else(String::new, |md5| hex::encode(md5.finalize())),
             crc64: self.crc64.finalize(),
             stored_at: Timestamp::now(),
         };
@@ -249,6 +289,26 @@ mod tests {
         assert!(std::os::unix::fs::MetadataExt::blocks(&path.metadata().expect("there")) < 1024);
         drop(stored);
         assert!(!path.exists(), "what no row names is gone");
+    }
+
+    #[test]
+    fn skipped_zeros_count_as_sent_ones_do() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let files = files(dir.path());
+        for zeros in [0, 1, SPARSE_BYTES, 3 * SPARSE_BYTES + 5, 1000 * SPARSE_BYTES + 12_345] {
+            let (mut sent, mut own) =
+                (files.create().expect("created"), files.create_own().expect("created"));
+            for piece in [&b"before"[..], &vec![0; zeros], &b"after"[..]] {
+                sent.append(piece).expect("written");
+            }
+            own.write(b"before").expect("written");
+            own.skip(zeros as u64);
+            own.write(b"after").expect("written");
+            let (sent, own) = (sent.finish(1).expect("durable"), own.finish(1).expect("durable"));
+            assert_eq!((sent.part.crc64, sent.part.size_bytes), (own.part.crc64, own.part.size_bytes));
+            let bytes = |stored: &StoredPart| std::fs::read(files.path(&stored.part.id)).expect("readable");
+            assert_eq!(bytes(&sent), bytes(&own));
+        }
     }
 
     #[test]

@@ -18,13 +18,14 @@ mod own_url;
 mod put;
 mod read;
 mod uploads;
+mod written;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kiln_catalog::Tx;
-use kiln_model::{Bucket, BucketName, ObjectDescription, RegionId};
+use kiln_model::{Bucket, BucketName, ObjectDescription, RegionId, Uin};
 
 use crate::{Caller, Refusal, Service};
 
@@ -37,6 +38,7 @@ pub(crate) use own_url::{KeptObject, own_object};
 pub use put::{CopyObject, PutCondition, PutObject};
 pub use read::OpenObject;
 pub use uploads::{CompletedPart, PutPart, UploadPage};
+pub(crate) use written::{NoRoom, ObjectWriter, WrittenObject, publish_written};
 
 /// Buckets of one account.
 const MAX_BUCKETS: usize = 200;
@@ -98,6 +100,32 @@ async fn bucket_to_change(tx: &mut Tx, caller: &Caller, name: &str) -> Result<Bu
     bucket_to_read(tx, caller, name).await
 }
 
+/// The bucket of an account's that exports are written to.
+pub(crate) async fn export_bucket(
+    tx: &mut Tx,
+    owner: Uin,
+    region: &RegionId,
+    name: &BucketName,
+) -> Result<Bucket, Refusal> {
+    let missing = |why: String| Refusal::not_found("InvalidParameterValue.BucketNotFound", why);
+    let bucket = tx.bucket(name).await?.ok_or_else(|| {
+        missing(format!("There is no bucket {name} in {region}. Create it, or check its name."))
+    })?;
+    if bucket.owner != owner {
+        return Err(Refusal::denied(
+            "InvalidParameterValue.InvalidBucketPermissionForExport",
+            format!("Bucket {name} is another account's. Export to a bucket of your own."),
+        ));
+    }
+    if bucket.region != *region {
+        return Err(missing(format!(
+            "Bucket {name} is in {}, not in {region}. Images are exported within their region.",
+            bucket.region
+        )));
+    }
+    Ok(bucket)
+}
+
 /// That the caller's role lets it do more than look.
 fn may_change(caller: &Caller) -> Result<(), Refusal> {
     if !caller.is_read_only() {
@@ -113,7 +141,7 @@ fn may_change(caller: &Caller) -> Result<(), Refusal> {
 }
 
 /// The form of a key. It names no file, but clients make files of it.
-fn check_key(key: &str) -> Result<(), Refusal> {
+pub(crate) fn check_key(key: &str) -> Result<(), Refusal> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES {
         return Err(Refusal::invalid(
             "KeyTooLongError",
@@ -171,7 +199,18 @@ async fn check_room(
     added_objects: u64,
     added_bytes: u64,
 ) -> Result<(), Refusal> {
-    let buckets = tx.buckets(caller.account.uin).await?;
+    check_room_of(tx, service, caller.account.uin, added_objects, added_bytes).await
+}
+
+/// The same for an account that asked before.
+pub(crate) async fn check_room_of(
+    tx: &mut Tx,
+    service: &Service,
+    owner: Uin,
+    added_objects: u64,
+    added_bytes: u64,
+) -> Result<(), Refusal> {
+    let buckets = tx.buckets(owner).await?;
     let used: u64 = buckets.iter().map(|bucket| bucket.stored_bytes).sum();
     let limit = service.config.objects.account_bytes;
     if used.saturating_add(added_bytes) > limit {

@@ -152,6 +152,7 @@ const LIMITS: &[Parameter] = &[
     required("ImageDescriptionLength", Kind::Integer),
     required("InstancesPerRegion", Kind::Integer),
     required("RequestsPerSecond", Kind::Integer),
+    required("ExportTasks", Kind::Integer),
 ];
 
 /// Without `Limits`, the account has those of the configuration again.
@@ -177,6 +178,7 @@ fn limits(given: &Arguments) -> Result<Limits, Error> {
         image_description_chars: given.required_u32("ImageDescriptionLength")?,
         instances_per_region: given.required_u32("InstancesPerRegion")?,
         requests_per_second: given.required_u32("RequestsPerSecond")?,
+        export_tasks: given.required_u32("ExportTasks")?,
     })
 }
 

@@ -1,9 +1,9 @@
 //! What the actions on images take and mean.
 
-use kiln_model::{Architecture, BootMode, ImportClaim, LicenseType, RegionId, Tag};
+use kiln_model::{Architecture, BootMode, ExportFormat, ImportClaim, LicenseType, RegionId, Tag};
 use kiln_service::{
-    Command, CreateImage, DeleteImages, DescribeImages, Filter, ImportImage, ModifyImageAttribute,
-    ModifyImageSharePermission, SyncImages,
+    Command, CreateImage, DeleteImages, DescribeImages, ExportImages, Filter, ImportImage,
+    ModifyImageAttribute, ModifyImageSharePermission, SyncImages,
 };
 
 use crate::error::Error;
@@ -122,6 +122,35 @@ pub(super) fn sync(arguments: &Arguments) -> Result<Command, Error> {
         // A region's name has no form of its own; whether there is one of that name, the service looks up.
         destinations: destinations.iter().map(RegionId::from_trusted).collect(),
         name: arguments.text("ImageName"),
+        dry_run: arguments.flag("DryRun"),
+    }))
+}
+
+pub(super) const EXPORT: &[Parameter] = &[
+    required("BucketName", Kind::Text),
+    // The public definition has a second source beside it that nobody may use, and so does not call it required.
+    required("ImageIds", Kind::Texts),
+    optional("ExportFormat", Kind::Text),
+    optional("FileNamePrefixList", Kind::Texts),
+    optional("OnlyExportRootDisk", Kind::Flag),
+    optional("DryRun", Kind::Flag),
+    // Kiln writes into its own buckets, for which it takes no role.
+    harmless("RoleName", Kind::Text),
+];
+
+pub(super) fn export(arguments: &Arguments) -> Result<Command, Error> {
+    let formats = [
+        ("RAW", ExportFormat::Raw),
+        ("QCOW2", ExportFormat::Qcow2),
+        ("VHD", ExportFormat::Vhd),
+        ("VMDK", ExportFormat::Vmdk),
+    ];
+    Ok(Command::ExportImages(ExportImages {
+        images: arguments.ids("ImageIds", IMAGE_ID)?,
+        bucket: arguments.required_text("BucketName")?,
+        format: arguments.choice("ExportFormat", &formats)?.unwrap_or_default(),
+        prefixes: arguments.texts("FileNamePrefixList").to_vec(),
+        only_system_disk: arguments.flag("OnlyExportRootDisk"),
         dry_run: arguments.flag("DryRun"),
     }))
 }

@@ -124,6 +124,7 @@ pub(crate) static ACTIONS: &[Action] = {
     action(CVM, "ImportImage", Needed, images::IMPORT, images::import, accepted::image),
     action(CVM, "CreateImage", Needed, images::CREATE, images::create, accepted::image),
     action(CVM, "SyncImages", Needed, images::SYNC, images::sync, accepted::copies),
+    action(CVM, "ExportImages", Needed, images::EXPORT, images::export, accepted::export),
     action(CVM, "DescribeImages", Needed, images::DESCRIBE, images::describe, image::list),
     action(CVM, "DescribeImageFromFamily", Needed, images::FAMILY, images::from_family, image::from_family),
     action(CVM, "DescribeImageQuota", Needed, &[], |_| Ok(Command::DescribeImageQuota), image::quota),

@@ -25,6 +25,18 @@ pub(crate) fn image(rendering: Rendering<'_>) -> Result<Object, Error> {
     }
 }
 
+/// The files that are being written.
+pub(crate) fn export(rendering: Rendering<'_>) -> Result<Object, Error> {
+    match rendering.answer {
+        Answer::ExportAccepted { task, keys } => {
+            let paths: Vec<String> = keys.iter().map(|key| format!("/{key}")).collect();
+            members(json!({"TaskId": task.number(), "CosPaths": paths}))
+        }
+        Answer::DryRunPassed => members(json!({"TaskId": 0, "CosPaths": []})),
+        _ => Err(Error::UnexpectedAnswer),
+    }
+}
+
 /// The copies that are being made.
 pub(crate) fn copies(rendering: Rendering<'_>) -> Result<Object, Error> {
     match rendering.answer {

@@ -135,6 +135,7 @@ fn limits(limits: &Limits) -> Value {
         "ImageDescriptionLength": limits.image_description_chars,
         "InstancesPerRegion": limits.instances_per_region,
         "RequestsPerSecond": limits.requests_per_second,
+        "ExportTasks": limits.export_tasks,
     })
 }
 

@@ -27,6 +27,7 @@ fn limit(limit: &LimitUse) -> Value {
             LimitKind::ImageNameChars => "ImageNameLength",
             LimitKind::ImageDescriptionChars => "ImageDescriptionLength",
             LimitKind::RequestsPerSecond => "RequestsPerSecond",
+            LimitKind::ExportTasks => "ExportTasks",
             LimitKind::SubAccounts => "SubAccounts",
             LimitKind::ApiKeys => "ApiKeys",
         },
