@@ -5,6 +5,7 @@ A tool or file that a test needs and that is missing fails the test; nothing is 
 
 import os
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,18 @@ def small_disk(files):
     disk = system_disk(files / "small.raw", seed=1)
     qcow2(disk)
     return disk
+
+
+@pytest.fixture
+def small_room(tmp_path):
+    """A file system of its own with room for one small image; mounting needs root or sudo."""
+    room = tmp_path / "room"
+    room.mkdir()
+    as_root = [] if os.geteuid() == 0 else ["sudo"]
+    options = f"size=64m,mode=0700,uid={os.getuid()}"
+    subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", options, "kiln-test", room], check=True)
+    yield room
+    subprocess.run([*as_root, "umount", "--lazy", room], check=True)
 
 
 @pytest.fixture(scope="session")

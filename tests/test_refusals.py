@@ -5,10 +5,8 @@ Codes are those of the public definition; what a sentence must name is asserted 
 """
 
 import socket
-import subprocess
 import threading
 import time
-import os
 import shutil
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
@@ -228,18 +226,6 @@ def test_who_may_not_import(bob, normal, host):
 
 
 # ---- a full disk -----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_room(tmp_path):
-    """A file system of its own with room for one small image; mounting needs root or sudo."""
-    room = tmp_path / "room"
-    room.mkdir()
-    as_root = [] if os.geteuid() == 0 else ["sudo"]
-    options = f"size=64m,mode=0700,uid={os.getuid()}"
-    subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", options, "kiln-test", room], check=True)
-    yield room
-    subprocess.run([*as_root, "umount", "--lazy", room], check=True)
 
 
 def test_a_full_disk_fails_the_import_and_nothing_else(make_server, small_room, host, files, small_disk):

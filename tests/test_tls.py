@@ -19,17 +19,22 @@ from pathlib import Path
 
 import certifi
 import pytest
+from botocore.exceptions import SSLError
 from cloud import Account
+from conftest import BARE_DISKS
 from kiln_server import wait_until
+from object_client import s3
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-NAMES = '[tls]\nmode = "on"\nnames = ["kiln.example.org", "*.kiln.example.org"]\n'
+# A bucket in the host name is a label more than a wildcard stands for.
+COS_HOST = "cos.ap-guangzhou.kiln.example.org"
+NAMES = f'[tls]\nmode = "on"\nnames = ["kiln.example.org", "*.kiln.example.org", "{COS_HOST}", "*.{COS_HOST}"]\n'
 RELOAD_SECONDS = 40
 
 
 @pytest.fixture(scope="module")
 def server(make_server):
-    return make_server(NAMES).start()
+    return make_server(NAMES + BARE_DISKS).start()
 
 
 @pytest.fixture
@@ -154,6 +159,53 @@ def test_openssl_finds_nothing_wrong(server, tmp_path):
     assert done.returncode == 0 and "Verify return code: 0 (ok)" in done.stdout, done.stderr
     old = subprocess.run([*chain, "-tls1_1"], input="", capture_output=True, text=True, timeout=30)
     assert old.returncode != 0
+
+
+# ---- buckets ---------------------------------------------------------------------------------------------------------
+
+
+def test_buckets_by_tls(server, operator, files, small_disk, tmp_path, resolver):
+    storage = operator.kiln("DescribeObjectStorage")
+    assert (storage["Scheme"], f"https://{storage['Address']}") == ("https", server.objects_endpoint)
+    authority = printed_authority(server, tmp_path)
+    client, bucket = s3(operator, verify=authority), f"tls-{storage['AppId']}"
+    with pytest.raises(SSLError):
+        s3(operator, verify=certifi.where()).list_buckets()
+    client.create_bucket(Bucket=bucket)
+    client.upload_file(str(files / "small.qcow2"), bucket, "disk")
+    port = server.objects_endpoint.rsplit(":", 1)[1]
+    by_host = s3(operator, f"https://{COS_HOST}:{port}", authority, s3={"addressing_style": "virtual"})
+    assert by_host.get_object(Bucket=bucket, Key="disk")["Body"].read() == (files / "small.qcow2").read_bytes()
+    context = ssl.create_default_context(cafile=authority)
+    presigned = by_host.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": "disk"})
+    assert presigned.startswith(f"https://{bucket}.{COS_HOST}")
+    assert urllib.request.urlopen(presigned, context=context).status == 200
+    # Imports know own objects by all of these, and the command line by what the server says of itself.
+    for number, url in enumerate([f"{server.objects_endpoint}/{bucket}/disk", presigned]):
+        operator.imported(url, f"tls-{number}")
+    server.run("object", "get", f"{bucket}/disk", tmp_path / "back")
+    assert (tmp_path / "back").read_bytes() == (files / "small.qcow2").read_bytes()
+    url = server.run("object", "presign", f"{bucket}/disk").stdout.strip()
+    assert urllib.request.urlopen(url, context=context).status == 200
+    facts = ["--os-type", "Debian", "--os-version", "12"]
+    server.run("image", "import", files / "small.qcow2", "--name", "tls-file", *facts)
+
+
+def test_buckets_beyond_loopback_are_by_tls(make_server, tmp_path):
+    """The API is on loopback and plain; what is on every address has a name that the API was reached by, and TLS."""
+    server = make_server('[objects]\nlisten = "0.0.0.0:0"\n').start()
+    storage = server.operator().kiln("DescribeObjectStorage")
+    port = server.objects_endpoint.rsplit(":", 1)[1]
+    assert server.endpoint.startswith("http://") and server.objects_endpoint.startswith("https://")
+    assert (storage["Scheme"], storage["Address"]) == ("https", f"127.0.0.1:{port}")
+    (tmp_path / "file").write_text("by tls")
+    server.run("bucket", "create", "beyond")
+    server.run("object", "put", tmp_path / "file", "beyond/file")
+    client = s3(server.operator(), f"https://{storage['Address']}", server.authority)
+    assert client.get_object(Bucket=f"beyond-{storage['AppId']}", Key="file")["Body"].read() == b"by tls"
+    with pytest.raises((urllib.error.URLError, ConnectionError, http.client.HTTPException)):
+        urllib.request.urlopen(f"http://{storage['Address']}/", timeout=10)
+    server.remove()
 
 
 # ---- the listener ----------------------------------------------------------------------------------------------------

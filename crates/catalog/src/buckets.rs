@@ -1,11 +1,11 @@
 //! Buckets, and how much is in them.
 
-use kiln_model::{Bucket, BucketName, RegionId, Uin};
+use kiln_model::{Bucket, BucketName, CorsRule, RegionId, Uin};
 use sqlx::query;
 
 use crate::Result;
 use crate::catalog::Tx;
-use crate::column::{Row, integer, uin};
+use crate::column::{Row, integer, json, uin};
 
 fn read_bucket(row: &Row) -> Result<Bucket> {
     Ok(Bucket {
@@ -44,6 +44,21 @@ impl Tx {
     pub async fn buckets(&mut self, owner: Uin) -> Result<Vec<Bucket>> {
         let select = query("SELECT * FROM buckets WHERE owner = $1 ORDER BY name").bind(uin(owner)?);
         self.list(select, read_bucket).await
+    }
+
+    /// The CORS rules of a bucket, whoever owns it; none where there is no such bucket.
+    pub async fn bucket_cors(&mut self, name: &BucketName) -> Result<Vec<CorsRule>> {
+        let select = query("SELECT cors FROM buckets WHERE name = $1").bind(name.as_str());
+        Ok(self.find(select, |row| row.json("cors")).await?.unwrap_or_default())
+    }
+
+    /// Sets the CORS rules of a bucket.
+    ///
+    /// # Errors
+    /// `Stale` where there is no such bucket.
+    pub async fn set_bucket_cors(&mut self, name: &BucketName, rules: &[CorsRule]) -> Result<()> {
+        let update = query("UPDATE buckets SET cors = $1 WHERE name = $2").bind(json(&rules));
+        self.change_some(update.bind(name.as_str()), "there is no such bucket").await
     }
 
     /// Removes a bucket that holds nothing.

@@ -55,13 +55,16 @@ impl Client {
         }
         // The server is often this very machine; a proxy of the environment would be asked in vain.
         let mut http = reqwest::Client::builder().no_proxy();
-        if endpoint.scheme() == "https"
-            && let Some(authority) = authority(connection)?
-        {
+        if let Some(authority) = authority(connection)? {
             http = http.add_root_certificate(authority);
         }
         let http = http.build()?;
         Ok(Self { http, endpoint, secret_id, secret_key, region: connection.region.clone() })
+    }
+
+    /// What sends requests, and trusts the server's authority.
+    pub(crate) fn http(&self) -> &reqwest::Client {
+        &self.http
     }
 
     /// The key that signs.
@@ -168,7 +171,7 @@ fn authority(connection: &Connection) -> Result<Option<reqwest::Certificate>, Er
 }
 
 /// An error with what it comes from: that a certificate is not trusted stands at the end of the chain.
-fn causes(error: &dyn std::error::Error) -> String {
+pub(crate) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use kiln_chunk_store::CollectionPolicy;
 use kiln_model::{InstanceType, Limits, Money, Price, Region, RegionId, Zone, ZoneId};
 use kiln_notify::{EmailConfig, SmsConfig};
+use kiln_object_api::{AccountLimits, ObjectApiConfig};
 use kiln_qemu::{AcceleratorChoice, Egress};
 use kiln_service::policy::Policy;
 use kiln_service::{
@@ -41,7 +42,10 @@ pub(crate) struct Config {
     pub(crate) listen: SocketAddr,
     /// Where the certificate comes from, where TLS is spoken.
     pub(crate) tls: Option<Source>,
+    /// The same for buckets.
+    pub(crate) objects_tls: Option<Source>,
     pub(crate) api: ApiConfig,
+    pub(crate) objects: ObjectApiConfig,
     pub(crate) service: ServiceConfig,
 }
 
@@ -76,7 +80,10 @@ pub(crate) const SELF: &str = "/proc/self/exe";
 
 fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let listen = overrides.listen.or(file.listen).unwrap_or(DEFAULT_LISTEN);
-    let tls = tls(file.tls, listen)?;
+    let source = certificate(&file.tls)?;
+    let buckets = objects(&file.objects, listen, file.tls.mode)?;
+    let objects_tls = buckets.tls.then(|| source.clone());
+    let tls = is_spoken(file.tls.mode, listen).then_some(source);
     let accelerator = overrides.accelerator.unwrap_or(file.instances.accelerator);
     let accelerator: AcceleratorChoice =
         accelerator.parse().map_err(|error| format!("accelerator: {error}"))?;
@@ -117,7 +124,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         },
         notifications: notifications(file.notifications)?,
         nbd_tcp: file.nbd.listen,
-        objects: objects(&file.objects, listen)?,
+        objects: buckets,
         helper: SELF.into(),
         chunk_cache_bytes: usize::try_from(file.store.cache_mib.saturating_mul(MIB)).unwrap_or(usize::MAX),
         image_workers: at_least("workers.images", file.workers.images, 1)?,
@@ -129,7 +136,8 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         tls: tls.is_some(),
         ..ApiConfig::default()
     };
-    Ok(Config { listen, tls, api, service })
+    let objects = object_api(file.objects)?;
+    Ok(Config { listen, tls, objects_tls, api, objects, service })
 }
 
 fn notifications(part: NotificationsPart) -> Result<NotificationConfig, String> {
@@ -142,45 +150,59 @@ fn notifications(part: NotificationsPart) -> Result<NotificationConfig, String> 
     Ok(NotificationConfig { email, sms })
 }
 
-/// Where the certificate comes from, where TLS is spoken.
-fn tls(part: TlsPart, listen: SocketAddr) -> Result<Option<Source>, String> {
-    let spoken = match part.mode {
+/// Whether TLS is spoken at an address.
+fn is_spoken(mode: TlsMode, listen: SocketAddr) -> bool {
+    match mode {
         TlsMode::Auto => !listen.ip().is_loopback(),
         TlsMode::On => true,
         TlsMode::Off => false,
-    };
-    let source = match (part.certificate, part.key) {
-        (Some(certificate), Some(key)) if part.names.is_empty() => Source::Files(Files { certificate, key }),
-        (Some(_), Some(_)) => {
-            return Err(
-                "tls.names: the names of a certificate that is given by file are in it; leave them out"
-                    .to_owned(),
-            );
+    }
+}
+
+/// Where the certificate comes from, where TLS is spoken.
+fn certificate(part: &TlsPart) -> Result<Source, String> {
+    match (part.certificate.clone(), part.key.clone()) {
+        (Some(certificate), Some(key)) if part.names.is_empty() => {
+            Ok(Source::Files(Files { certificate, key }))
         }
-        (None, None) => Source::Authority { names: part.names },
-        _ => return Err("tls: give both certificate and key, or neither".to_owned()),
-    };
-    Ok(spoken.then_some(source))
+        (Some(_), Some(_)) => {
+            Err("tls.names: the names of a certificate that is given by file are in it; leave them out"
+                .to_owned())
+        }
+        (None, None) => Ok(Source::Authority { names: part.names.clone() }),
+        _ => Err("tls: give both certificate and key, or neither".to_owned()),
+    }
 }
 
 /// Where objects are served, unless it is said: beside the API.
-fn objects(part: &ObjectsPart, api: SocketAddr) -> Result<ObjectConfig, String> {
-    let host = if api.ip().is_loopback() { api.ip() } else { Ipv4Addr::LOCALHOST.into() };
-    let beside = SocketAddr::new(host, if api.port() == 0 { 0 } else { api.port().wrapping_add(1) });
+fn objects(part: &ObjectsPart, api: SocketAddr, tls: TlsMode) -> Result<ObjectConfig, String> {
+    let beside = SocketAddr::new(api.ip(), if api.port() == 0 { 0 } else { api.port().wrapping_add(1) });
     let address = part.listen.unwrap_or(beside);
-    if !address.ip().is_loopback() {
-        return Err(format!(
-            "objects.listen = {address}: objects are served over plain HTTP, which is safe on a loopback address only. \
-             Listen on 127.0.0.1 and put a TLS proxy in front."
-        ));
-    }
     let account_gib = at_least("objects.account_gib", part.account_gib, 1)?;
     let upload_hours = at_least("objects.upload_hours", part.upload_hours, 1)?;
     Ok(ObjectConfig {
         address: Some(address),
+        tls: is_spoken(tls, address),
         account_bytes: account_gib.saturating_mul(1 << 30),
         upload_age: Duration::from_secs(u64::from(upload_hours) * 3600),
     })
+}
+
+fn object_api(part: ObjectsPart) -> Result<ObjectApiConfig, String> {
+    let is_origin = |text: &str| {
+        url::Url::parse(text)
+            .is_ok_and(|url| url.origin().is_tuple() && url.origin().ascii_serialization() == text)
+    };
+    if let Some(wrong) = part.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+        return Err(format!(
+            "objects.allowed_origins: {wrong:?}: use a form such as https://console.example.org"
+        ));
+    }
+    let account_limits = AccountLimits {
+        requests_per_second: at_least("objects.requests_per_second", part.requests_per_second, 1)?,
+        requests_at_once: at_least("objects.requests_at_once", part.requests_at_once, 1)?,
+    };
+    Ok(ObjectApiConfig { account_limits, allowed_origins: part.allowed_origins })
 }
 
 fn at_least<T: PartialOrd + std::fmt::Display>(key: &str, value: T, least: T) -> Result<T, String> {
@@ -339,17 +361,22 @@ mod tests {
         let tls = |listen: &str, text: &str| {
             let listen = Some(listen.parse().expect("an address"));
             let file = toml::from_str(text).expect("well formed");
-            complete(file, Overrides { listen, ..overrides() }).map(|config| config.tls.is_some())
+            let config = complete(file, Overrides { listen, ..overrides() })?;
+            let address = config.service.objects.address.expect("objects are served");
+            assert_eq!(config.objects_tls.is_some(), config.service.objects.tls);
+            Ok::<_, String>((config.tls.is_some(), address.to_string(), config.objects_tls.is_some()))
         };
-        assert_eq!(tls("127.0.0.1:1", ""), Ok(false));
-        assert_eq!(tls("[::1]:1", ""), Ok(false));
-        assert_eq!(tls("0.0.0.0:1", ""), Ok(true));
-        assert_eq!(tls("127.0.0.1:1", "[tls]\nmode = \"on\""), Ok(true));
-        assert_eq!(tls("0.0.0.0:1", "[tls]\nmode = \"off\""), Ok(false));
-        assert!(
-            tls("0.0.0.0:1", "[objects]\nlisten = \"0.0.0.0:2\"").is_err(),
-            "objects have no TLS of their own"
-        );
+        let both = |spoken, objects: &str| Ok((spoken, objects.to_owned(), spoken));
+        assert_eq!(tls("127.0.0.1:1", ""), both(false, "127.0.0.1:2"));
+        assert_eq!(tls("[::1]:1", ""), both(false, "[::1]:2"));
+        assert_eq!(tls("0.0.0.0:1", ""), both(true, "0.0.0.0:2"));
+        assert_eq!(tls("127.0.0.1:1", "[tls]\nmode = \"on\""), both(true, "127.0.0.1:2"));
+        assert_eq!(tls("0.0.0.0:1", "[tls]\nmode = \"off\""), both(false, "0.0.0.0:2"));
+        let inside = "[objects]\nlisten = \"127.0.0.1:9\"";
+        assert_eq!(tls("0.0.0.0:1", inside), Ok((true, "127.0.0.1:9".to_owned(), false)));
+        let outside = "[objects]\nlisten = \"0.0.0.0:9\"";
+        assert_eq!(tls("127.0.0.1:1", outside), Ok((false, "0.0.0.0:9".to_owned(), true)));
+        assert!(tls("127.0.0.1:1", "[objects]\nallowed_origins = [\"https://a.example.org/\"]").is_err());
         assert!(tls("0.0.0.0:1", "[tls]\ncertificate = \"a.pem\"").is_err(), "its key is missing");
     }
 }

@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use crate::client::{Client, Error};
+use crate::client::{Client, Error, causes};
 use crate::progress::byte_bar;
 
 /// The bytes of a part, unless there would be too many parts.
@@ -154,12 +154,12 @@ impl Objects {
             Some(endpoint) => endpoint.to_owned(),
             None => {
                 let address = storage["Address"].as_str().ok_or("the server serves no buckets")?;
-                format!("http://{address}")
+                format!("{}://{address}", storage["Scheme"].as_str().unwrap_or("http"))
             }
         };
         let (secret_id, secret_key) = client.key();
         Ok(Self {
-            http: reqwest::Client::builder().no_proxy().build()?,
+            http: client.http().clone(),
             endpoint: endpoint.parse().map_err(|error| format!("objects endpoint {endpoint:?}: {error}"))?,
             secret_id: secret_id.to_owned(),
             secret_key: secret_key.to_owned(),
@@ -397,8 +397,9 @@ impl Objects {
         }
         let answer = request.send().await.map_err(|error| {
             format!(
-                "the server's buckets at {} do not answer ({error}). Is `kiln serve` running?",
-                self.endpoint
+                "the server's buckets at {} do not answer ({}). Is `kiln serve` running?",
+                self.endpoint,
+                causes(&error)
             )
         })?;
         if answer.status().is_success() {

@@ -1,6 +1,7 @@
 //! `kiln serve`: opens the data directory, starts the service, answers HTTP until it is told to stop.
 
 use std::fs::File;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -31,7 +32,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the server until SIGINT or SIGTERM. Instances' machines go on.
 pub(crate) async fn serve(config: Config) -> Result<(), Error> {
-    let Config { listen, tls, api, mut service } = config;
+    let Config { listen, tls, objects_tls, api, objects: object_api, mut service } = config;
     // What is kept belongs to nobody else on this machine: seeds hold passwords, overlays hold everything.
     rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
     let data_dir = service.data_dir.clone();
@@ -39,32 +40,41 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let _lock = lock(&data_dir).await?;
     let listener =
         TcpListener::bind(listen).await.map_err(|error| format!("listening on {listen}: {error}"))?;
-    let own_authority = matches!(tls, Some(Source::Authority { .. }));
-    let tls = tls.map(|source| tls::server_config(&source, listen.ip(), &data_dir)).transpose()?;
-    let objects = listen_for_objects(&mut service).await?;
+    let own_authority = matches!(tls.as_ref().or(objects_tls.as_ref()), Some(Source::Authority { .. }));
+    let speak = |source: Option<Source>, address: IpAddr| {
+        source.map(|source| tls::server_config(&source, address, &data_dir)).transpose()
+    };
+    let tls = speak(tls, listen.ip())?;
+    let (objects, objects_address) = listen_for_objects(&mut service).await?;
+    let objects_tls = speak(objects_tls, objects_address.ip())?;
     let catalog = Catalog::open_sqlite(&ServiceConfig::catalog_path(&data_dir)).await?;
     introduce_operator(&catalog, &data_dir).await?;
     let service = Service::start(service, catalog).await?;
     let address = listener.local_addr()?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
+    let scheme = |tls: &Option<_>| if tls.is_some() { "https" } else { "http" };
+    let (objects_scheme, scheme) = (scheme(&objects_tls), scheme(&tls));
     tracing::info!(%address, scheme, data_dir = %data_dir.display(), "kiln serves");
-    if let Ok(address) = objects.local_addr() {
-        eprintln!("kiln serves objects at http://{address}");
-    }
+    eprintln!("kiln serves objects at {objects_scheme}://{objects_address}");
     eprintln!("kiln serves at {scheme}://{address} (data in {})", data_dir.display());
     let router = kiln_tencent_api::router(kiln_tencent_api::Api::new(Arc::clone(&service), api))
         .merge(health(Arc::clone(&service)));
+    if own_authority {
+        eprintln!(
+            "its certificate is signed by its own authority: `kiln tls trust` says how clients trust it"
+        );
+    }
     let stopping = CancellationToken::new();
-    let buckets = kiln_object_api::router(Arc::clone(&service));
-    let buckets = tokio::spawn(kiln_object_api::serve(objects, buckets, stopping.clone()));
+    let buckets = kiln_object_api::router(Arc::clone(&service), object_api);
+    let buckets = match objects_tls {
+        None => tokio::spawn(kiln_object_api::serve(objects, buckets, stopping.clone())),
+        Some(config) => {
+            let objects = TlsListener::new(objects, config)?;
+            tokio::spawn(kiln_object_api::serve(objects, buckets, stopping.clone()))
+        }
+    };
     match tls {
         None => axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?,
         Some(config) => {
-            if own_authority {
-                eprintln!(
-                    "its certificate is signed by its own authority: `kiln tls trust` says how clients trust it"
-                );
-            }
             let listener = TlsListener::new(listener, config)?;
             axum::serve(listener, router).with_graceful_shutdown(told_to_stop()?).await?;
         }
@@ -78,13 +88,14 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
 }
 
 /// Listens for clients of buckets; the service learns the address, which its own objects' URLs have.
-async fn listen_for_objects(service: &mut ServiceConfig) -> Result<TcpListener, Error> {
+async fn listen_for_objects(service: &mut ServiceConfig) -> Result<(TcpListener, SocketAddr), Error> {
     let wanted = service.objects.address.ok_or("objects.listen is missing")?;
     let listener = TcpListener::bind(wanted)
         .await
         .map_err(|error| format!("listening on {wanted} for objects: {error}"))?;
-    service.objects.address = Some(listener.local_addr()?);
-    Ok(listener)
+    let address = listener.local_addr()?;
+    service.objects.address = Some(address);
+    Ok((listener, address))
 }
 
 /// Keeps a second server out of the same data directory for as long as the file is open.

@@ -5,6 +5,7 @@
 
 mod account;
 mod contact;
+mod cors;
 mod id;
 mod image;
 mod instance;
@@ -22,6 +23,7 @@ pub use account::{
     SubAccountRole,
 };
 pub use contact::{Contact, Email, Phone};
+pub use cors::{CORS_METHODS, CorsRule};
 pub use id::{
     AppId, DiskId, ImageId, InstanceId, KeyPairId, ManifestKey, ObjectId, PackKey, ParseIdError, PartId,
     RegionId, SecretId, SnapshotId, TaskId, Uin, UploadId, ZoneId,

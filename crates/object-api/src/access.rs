@@ -5,32 +5,64 @@
 use std::sync::Arc;
 
 use kiln_model::{RegionId, SecretId};
-use kiln_service::{Caller, KeyHolder, Service};
+use kiln_service::{Caller, HostNames, KeyHolder, Service};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::{S3ErrorCode, S3Result};
 
 use crate::error::{refused, s3_error};
+use crate::fairness::{Fairness, TurnSlot};
+
+/// Signs in the place of keys that do not exist.
+pub(crate) const ABSENT_KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123";
 
 /// Looks keys and accounts up.
+#[derive(Clone)]
 pub(crate) struct Access {
     pub(crate) service: Arc<Service>,
+    pub(crate) fairness: Arc<Fairness>,
 }
 
-/// What the gate found out about a request before s3s saw it.
-#[derive(Debug, Clone)]
+/// What the gate found out about a request before anybody else saw it.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Found {
     pub(crate) request_id: String,
     /// The region that the host names, if there is such a region.
     pub(crate) region: Option<RegionId>,
     /// The key that signed by COS's scheme.
     pub(crate) cos_key: Option<SecretId>,
+    /// Where the request's turn is kept.
+    pub(crate) turn: TurnSlot,
 }
 
-/// The enabled key of that identifier, and whose it is.
-pub(crate) async fn enabled_key(service: &Service, secret_id: &str) -> S3Result<Option<KeyHolder>> {
-    let found = service.api_key(&SecretId::from_trusted(secret_id)).await.map_err(s3_error)?;
-    Ok(found.filter(|holder| holder.key.enabled))
+impl Access {
+    /// The enabled key of that identifier, and whose it is.
+    pub(crate) async fn enabled_key(&self, secret_id: &str) -> S3Result<Option<KeyHolder>> {
+        let found = self.service.api_key(&SecretId::from_trusted(secret_id)).await.map_err(s3_error)?;
+        Ok(found.filter(|holder| holder.key.enabled))
+    }
+
+    /// The region that a host names, if there is such a region.
+    pub(crate) fn region(&self, host: &HostNames<'_>) -> Option<RegionId> {
+        let regions = self.service.regions();
+        let found = regions.iter().find(|region| Some(region.id.as_str()) == host.region);
+        found.map(|region| region.id.clone())
+    }
+
+    /// Who asks, when it is the account's turn.
+    pub(crate) async fn admit(&self, holder: KeyHolder, found: &Found) -> S3Result<Caller> {
+        let turn = self.fairness.admit(holder.account.uin).await?;
+        // A request is admitted once.
+        let _ = found.turn.set(turn);
+        let KeyHolder { key, account, sub_account, .. } = holder;
+        Ok(Caller {
+            account,
+            sub_account,
+            secret_id: key.secret_id,
+            region: found.region.clone().unwrap_or_else(|| self.service.default_region().clone()),
+            request_id: found.request_id.clone(),
+        })
+    }
 }
 
 pub(crate) fn unknown_key() -> s3s::S3Error {
@@ -43,7 +75,7 @@ pub(crate) fn unknown_key() -> s3s::S3Error {
 #[async_trait::async_trait]
 impl S3Auth for Access {
     async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
-        let holder = enabled_key(&self.service, access_key).await?.ok_or_else(unknown_key)?;
+        let holder = self.enabled_key(access_key).await?.ok_or_else(unknown_key)?;
         Ok(holder.key.secret_key.into())
     }
 }
@@ -55,9 +87,9 @@ impl S3Access for Access {
         let found = context.extensions_mut().get::<Found>().cloned();
         let found =
             found.ok_or_else(|| refused(S3ErrorCode::InternalError, "The request passed no gate."))?;
-        let secret_id = match (found.cos_key, context.credentials()) {
-            (Some(key), _) => key,
-            (None, Some(credentials)) => SecretId::from_trusted(credentials.access_key.clone()),
+        let secret_id = match (&found.cos_key, context.credentials()) {
+            (Some(key), _) => key.to_string(),
+            (None, Some(credentials)) => credentials.access_key.clone(),
             (None, None) => {
                 return Err(refused(S3ErrorCode::AccessDenied, "Objects are private: sign the request."));
             }
@@ -68,10 +100,8 @@ impl S3Access for Access {
                 "The URL's signature does not cover x-amz-copy-source. Sign that header, too.",
             ));
         }
-        let holder = enabled_key(&self.service, secret_id.as_str()).await?.ok_or_else(unknown_key)?;
-        let region = found.region.unwrap_or_else(|| self.service.default_region().clone());
-        let KeyHolder { account, sub_account, .. } = holder;
-        let caller = Caller { account, sub_account, secret_id, region, request_id: found.request_id };
+        let holder = self.enabled_key(&secret_id).await?.ok_or_else(unknown_key)?;
+        let caller = self.admit(holder, &found).await?;
         context.extensions_mut().insert(caller);
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
+use axum::http::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -25,7 +26,17 @@ pub(crate) struct CheckedBody {
 
 /// The body of a request, checked by what the request says of it.
 pub(crate) fn checked<T>(request: &S3Request<T>, body: Option<StreamingBlob>) -> CheckedBody {
-    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let body = body.map(|body| body.map(|piece| piece.map_err(broken)).boxed());
+    checked_by(&request.headers, request.trailing_headers.clone(), body)
+}
+
+/// A body, checked by what headers and trailers say of it.
+pub(crate) fn checked_by(
+    headers: &HeaderMap,
+    trailers: Option<TrailingHeaders>,
+    body: Option<BoxStream<'static, Result<Bytes, Refusal>>>,
+) -> CheckedBody {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let announced = header("x-amz-trailer").unwrap_or_default().to_ascii_lowercase();
     let mut expected = Vec::new();
     let mut hasher = ChecksumHasher::default();
@@ -45,13 +56,7 @@ pub(crate) fn checked<T>(request: &S3Request<T>, body: Option<StreamingBlob>) ->
         expected.push(Expected { algorithm, name, value });
     }
     let checksum = Arc::new(OnceLock::new());
-    let state = Passing {
-        body,
-        hasher: Some(hasher),
-        expected,
-        trailers: request.trailing_headers.clone(),
-        checksum: Arc::clone(&checksum),
-    };
+    let state = Passing { body, hasher: Some(hasher), expected, trailers, checksum: Arc::clone(&checksum) };
     let stream = futures::stream::try_unfold(state, async |mut state| {
         Ok(state.next().await?.map(|bytes| (bytes, state)))
     });
@@ -79,7 +84,7 @@ struct Expected {
 }
 
 struct Passing {
-    body: Option<StreamingBlob>,
+    body: Option<BoxStream<'static, Result<Bytes, Refusal>>>,
     hasher: Option<ChecksumHasher>,
     expected: Vec<Expected>,
     trailers: Option<TrailingHeaders>,
@@ -89,7 +94,7 @@ struct Passing {
 impl Passing {
     async fn next(&mut self) -> Result<Option<Bytes>, Refusal> {
         let piece = match &mut self.body {
-            Some(body) => body.next().await.transpose().map_err(broken)?,
+            Some(body) => body.next().await.transpose()?,
             None => None,
         };
         match (piece, &mut self.hasher) {

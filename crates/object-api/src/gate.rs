@@ -1,34 +1,29 @@
 //! Before and after s3s: COS's signature is checked, and COS's names are turned into S3's and back.
 //!
-//! Only here are there two protocols. What is refused here is what s3s would take and Kiln does not: forms, which it
-//! would hold in memory, and AWS's old signatures, which can be repeated for ever.
+//! Here and in forms only are there two protocols. Forms do not get to s3s, which would hold them in memory; AWS's old
+//! signatures of requests, which can be repeated for ever, are refused.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use kiln_model::{SecretId, Timestamp};
-use kiln_object_signature::{Error as SignatureError, Request as Signed, cos};
-use kiln_service::{Service, names_of_host};
+use kiln_object_signature::{Request as Signed, cos};
+use kiln_service::names_of_host;
 use s3s::{S3Error, S3ErrorCode, S3Result};
-use tokio::sync::Semaphore;
 
-use crate::access::{Found, enabled_key, unknown_key};
-use crate::error::refused;
-
-/// Requests that are worked on at once; more wait.
-const MAX_CONCURRENT_REQUESTS: usize = 256;
-/// How long a request waits for its turn.
-const TURN_TIMEOUT: Duration = Duration::from_secs(30);
-/// Signs in the place of keys that do not exist.
-const ABSENT_KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123";
+use crate::access::{ABSENT_KEY, Access, Found, unknown_key};
+use crate::cors::{Asked, preflight};
+use crate::error::{refused, signature_error};
+use crate::fairness::{TurnSlot, holding};
+use crate::form;
+use crate::lingering::lingering;
 
 /// The longest document of an error.
 const MAX_ERROR_BYTES: usize = 64 << 10;
@@ -39,30 +34,31 @@ const AWS_PREFIX: &str = "x-amz-";
 /// What all requests pass.
 #[derive(Clone)]
 pub(crate) struct Gate {
-    service: Arc<Service>,
-    turns: Arc<Semaphore>,
-}
-
-impl Gate {
-    pub(crate) fn new(service: Arc<Service>) -> Self {
-        Self { service, turns: Arc::new(Semaphore::new(MAX_CONCURRENT_REQUESTS)) }
-    }
+    pub(crate) access: Access,
+    /// Origins of pages that may use every bucket.
+    pub(crate) allowed_origins: Arc<[String]>,
 }
 
 /// Leads a request through to s3s, and its answer back.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let request_id = uuid::Uuid::new_v4().simple().to_string();
-    let (mut parts, body) = request.into_parts();
-    let turn = tokio::time::timeout(TURN_TIMEOUT, gate.turns.acquire()).await;
-    let admitted = match turn {
-        Ok(Ok(_)) => admit(&gate.service, &mut parts, &request_id).await,
-        _ => Err(refused(S3ErrorCode::SlowDown, "The server has too much to do at this moment. Try again.")),
-    };
+    let (parts, body) = request.into_parts();
+    let body = lingering(&parts.headers, body);
+    let turn = TurnSlot::default();
     let path = parts.uri.path().to_owned();
-    let mut response = match admitted {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
-        Err(error) => answer(error),
+    let found = Found { request_id: request_id.clone(), turn: Arc::clone(&turn), ..Found::default() };
+    let host = host(&parts).to_owned();
+    let asked = Asked::of(&parts, &host);
+    let rule = match &asked {
+        Some(asked) => asked.rule(&gate.access.service, &gate.allowed_origins).await,
+        None => None,
     };
+    let answered = if parts.method == Method::OPTIONS {
+        preflight(asked.as_ref(), rule.as_ref())
+    } else {
+        answer(&gate.access, parts, body, (&host, found), next).await
+    };
+    let mut response = answered.unwrap_or_else(error_response);
     if response.status().is_client_error() || response.status().is_server_error() {
         response = complete_error(response, &path, &request_id).await;
     }
@@ -71,10 +67,13 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
         headers.insert("x-amz-request-id", id);
     }
     give_cos_names(headers);
-    response
+    if let (Some(asked), Some(rule)) = (asked, rule) {
+        asked.give(&rule, headers);
+    }
+    response.map(|body| holding(body, turn))
 }
 
-fn answer(error: S3Error) -> Response {
+fn error_response(error: S3Error) -> Response {
     match error.to_http_response() {
         Ok(response) => response.map(Body::new),
         Err(_) => axum::http::StatusCode::INTERNAL_SERVER_ERROR.into_response(),
@@ -96,39 +95,50 @@ async fn complete_error(response: Response, path: &str, request_id: &str) -> Res
     Response::from_parts(parts, Body::from(format!("{begin}{about}{END}")))
 }
 
-async fn admit(service: &Service, request: &mut Parts, request_id: &str) -> S3Result<()> {
-    let header = |name: HeaderName| request.headers.get(name).and_then(|value| value.to_str().ok());
-    if header(CONTENT_TYPE).is_some_and(|kind| kind.starts_with("multipart/form-data")) {
-        return Err(refused(
-            S3ErrorCode::NotImplemented,
-            "Forms are not taken. Use PUT, or a presigned URL.",
-        ));
+/// Stores the file of a form, or readies another request for s3s and gives it on.
+async fn answer(
+    access: &Access,
+    mut request: Parts,
+    body: Body,
+    (host, found): (&str, Found),
+    next: Next,
+) -> S3Result<Response> {
+    let names = names_of_host(host);
+    let mut found = Found { region: access.region(&names), ..found };
+    if form::is_form(&request) {
+        return form::upload(access, &request, host, &found, body).await;
     }
-    let query = request.uri.query().unwrap_or_default();
-    let is_version_2 = |pair: &str| pair.starts_with("Signature=") || pair.starts_with("AWSAccessKeyId=");
-    if header(AUTHORIZATION).is_some_and(|text| text.starts_with("AWS "))
-        || query.split('&').any(is_version_2)
-    {
-        return Err(refused(
-            S3ErrorCode::InvalidRequest,
-            "AWS signature version 2 is not taken. Sign by version 4 (AWS4-HMAC-SHA256).",
-        ));
-    }
-    let authority = request.uri.authority().map(|authority| authority.as_str());
-    let host = names_of_host(header(HOST).or(authority).unwrap_or_default());
-    let region = service.regions().iter().find(|region| Some(region.id.as_str()) == host.region);
-    let region = region.map(|region| region.id.clone());
-    let cos_key = cos_key(service, request, host.bucket.is_some()).await?;
-    if cos_key.is_some() {
-        take_cos_signature(request);
+    refuse_version_2(&request)?;
+    found.cos_key = cos_key(access, &request, names.bucket.is_some()).await?;
+    if found.cos_key.is_some() {
+        take_cos_signature(&mut request);
     }
     take_cos_names(&mut request.headers);
-    request.extensions.insert(Found { request_id: request_id.to_owned(), region, cos_key });
-    Ok(())
+    request.extensions.insert(found);
+    Ok(next.run(Request::from_parts(request, body)).await)
+}
+
+/// The host that a request is for, with its port.
+fn host(request: &Parts) -> &str {
+    let header = request.headers.get(HOST).and_then(|value| value.to_str().ok());
+    header.or(request.uri.authority().map(|authority| authority.as_str())).unwrap_or_default()
+}
+
+fn refuse_version_2(request: &Parts) -> S3Result<()> {
+    let authorization = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let query = request.uri.query().unwrap_or_default();
+    let is_version_2 = |pair: &str| pair.starts_with("Signature=") || pair.starts_with("AWSAccessKeyId=");
+    if !authorization.is_some_and(|text| text.starts_with("AWS ")) && !query.split('&').any(is_version_2) {
+        return Ok(());
+    }
+    Err(refused(
+        S3ErrorCode::InvalidRequest,
+        "AWS signature version 2 is not taken. Sign by version 4 (AWS4-HMAC-SHA256).",
+    ))
 }
 
 /// The key that signed a request by COS's scheme, if one did.
-async fn cos_key(service: &Service, request: &Parts, bucket_in_host: bool) -> S3Result<Option<SecretId>> {
+async fn cos_key(access: &Access, request: &Parts, bucket_in_host: bool) -> S3Result<Option<SecretId>> {
     let headers: Vec<(&str, &str)> = request
         .headers
         .iter()
@@ -141,7 +151,7 @@ async fn cos_key(service: &Service, request: &Parts, bucket_in_host: bool) -> S3
         headers: &headers,
     };
     let Some(signature) = cos::Signature::find(&signed) else { return Ok(None) };
-    let signature = signature.map_err(cos_error)?;
+    let signature = signature.map_err(signature_error)?;
     for name in ["x-cos-copy-source", "x-amz-copy-source"] {
         if request.headers.contains_key(name) && !signature.covers_header(name) {
             return Err(refused(
@@ -152,27 +162,12 @@ async fn cos_key(service: &Service, request: &Parts, bucket_in_host: bool) -> S3
     }
     // Where the path begins with the bucket, COS's clients sign what comes after it.
     let bucket = signed.path.split('/').nth(1).filter(|_| !bucket_in_host);
-    let key = enabled_key(service, &signature.secret_id).await?.map(|holder| holder.key);
+    let key = access.enabled_key(&signature.secret_id).await?.map(|holder| holder.key);
     let secret = key.as_ref().map_or(ABSENT_KEY, |key| key.secret_key.as_str());
     let verdict = signature.verify(&signed, bucket, secret, Timestamp::now().0.div_euclid(1000));
     let key = key.ok_or_else(unknown_key)?;
-    verdict.map_err(cos_error)?;
+    verdict.map_err(signature_error)?;
     Ok(Some(key.secret_id))
-}
-
-fn cos_error(error: SignatureError) -> S3Error {
-    match error {
-        SignatureError::Malformed(_) => {
-            S3Error::with_message(S3ErrorCode::InvalidArgument, error.to_string())
-        }
-        SignatureError::Expired => {
-            refused(S3ErrorCode::AccessDenied, "Request has expired. Check the clocks, or sign again.")
-        }
-        SignatureError::Mismatch => refused(
-            S3ErrorCode::SignatureDoesNotMatch,
-            "The signature is not the one that the key makes for this request. Check the SecretKey.",
-        ),
-    }
 }
 
 /// Takes a signature that was checked out of the request: s3s knows nothing of it.

@@ -7,7 +7,10 @@ use s3s::dto::*;
 use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use crate::error::refused;
-use crate::{bucket_operations as buckets, object_operations as objects, upload_operations as uploads};
+use crate::{
+    bucket_operations as buckets, cors_operations as cors, object_operations as objects,
+    upload_operations as uploads,
+};
 
 /// The endpoint.
 pub(crate) struct Endpoint {
@@ -39,6 +42,9 @@ operations! {
     buckets::list_buckets(ListBucketsInput) -> ListBucketsOutput;
     buckets::get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
     buckets::get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput;
+    cors::put_bucket_cors(PutBucketCorsInput) -> PutBucketCorsOutput;
+    cors::get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput;
+    cors::delete_bucket_cors(DeleteBucketCorsInput) -> DeleteBucketCorsOutput;
     buckets::list_objects(ListObjectsInput) -> ListObjectsOutput;
     buckets::list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
     objects::put_object(PutObjectInput) -> PutObjectOutput;

@@ -99,14 +99,8 @@ impl Signature {
         if !fits(&path) && !after_bucket.is_some_and(fits) {
             return Err(Error::Mismatch);
         }
-        for time in [&self.sign_time, &self.key_time] {
-            let (from, until) = time.split_once(';').ok_or(Error::Malformed("q-sign-time"))?;
-            let number = |text: &str| text.parse::<i64>().map_err(|_| Error::Malformed("q-sign-time"));
-            if now < number(from)? || now > number(until)? {
-                return Err(Error::Expired);
-            }
-        }
-        Ok(())
+        check_time(&self.sign_time, "q-sign-time", now)?;
+        check_time(&self.key_time, "q-key-time", now)
     }
 
     fn expected(&self, request: &Request<'_>, path: &str, secret_key: &str) -> String {
@@ -133,7 +127,17 @@ impl Signature {
     }
 }
 
-fn hmac_sha1(key: &[u8], text: &str) -> String {
+/// That now is between the two times of a field.
+pub(crate) fn check_time(time: &str, field: &'static str, now: i64) -> Result<(), Error> {
+    let (from, until) = time.split_once(';').ok_or(Error::Malformed(field))?;
+    let number = |text: &str| text.parse::<i64>().map_err(|_| Error::Malformed(field));
+    if now < number(from)? || now > number(until)? {
+        return Err(Error::Expired);
+    }
+    Ok(())
+}
+
+pub(crate) fn hmac_sha1(key: &[u8], text: &str) -> String {
     let mut mac = Hmac::<Sha1>::new_from_slice(key).expect("HMAC takes keys of every length");
     mac.update(text.as_bytes());
     hex::encode(mac.finalize().into_bytes())

@@ -1,4 +1,5 @@
-//! What signs requests for objects: AWS Signature Version 4 (header and presigned URL) and COS's own signature.
+//! What signs requests for objects: AWS Signature Version 4 (header and presigned URL), COS's own signature, and upload
+//! forms by both.
 //!
 //! Pure: a request's parts and a key in, a signature or a verdict out. Deliberately absent: whose a key is, what its
 //! account may do, HTTP. The server verifies COS's signature and presigned URLs with it (headers signed by version 4
@@ -10,9 +11,11 @@
 
 pub mod cos;
 mod encoding;
+mod form;
 pub mod v4;
 
 pub use encoding::{decode, encode};
+pub use form::FormSignature;
 
 /// The parts of a request that signatures cover.
 #[derive(Debug, Clone, Copy)]

@@ -9,13 +9,13 @@ use subtle::ConstantTimeEq;
 use crate::encoding::{decode, encode, encode_path};
 use crate::{Error, Request};
 
-const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+pub(crate) const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 /// Says that the body is not covered.
 pub const UNSIGNED_PAYLOAD: &str = "UNSIGNED-PAYLOAD";
 /// The longest that a presigned URL may hold, in seconds: a week.
 pub const MAX_EXPIRY_SECONDS: i64 = 7 * 24 * 60 * 60;
 /// How far a signer's clock may be ahead, in seconds.
-const MAX_CLOCK_SKEW_SECONDS: i64 = 900;
+pub(crate) const MAX_CLOCK_SKEW_SECONDS: i64 = 900;
 
 /// A key, and for where and when it signs.
 #[derive(Clone, Copy)]
@@ -101,14 +101,12 @@ impl Presigned {
         if field("X-Amz-Algorithm")? != ALGORITHM {
             return Err(Error::Malformed("X-Amz-Algorithm"));
         }
-        let credential: Vec<&str> = field("X-Amz-Credential")?.split('/').collect();
-        let [secret_id, date, region, "s3", "aws4_request"] = credential[..] else {
-            return Err(Error::Malformed("X-Amz-Credential"));
-        };
         let time = Time::parse(field("X-Amz-Date")?).ok_or(Error::Malformed("X-Amz-Date"))?;
+        let (secret_id, region) =
+            credential(field("X-Amz-Credential")?, &time).ok_or(Error::Malformed("X-Amz-Credential"))?;
         let expiry_seconds =
             field("X-Amz-Expires")?.parse().map_err(|_| Error::Malformed("X-Amz-Expires"))?;
-        if date != time.date() || !(0..=MAX_EXPIRY_SECONDS).contains(&expiry_seconds) {
+        if !(0..=MAX_EXPIRY_SECONDS).contains(&expiry_seconds) {
             return Err(Error::Malformed("X-Amz-Expires"));
         }
         let signed_headers = field("X-Amz-SignedHeaders")?.split(';').map(str::to_ascii_lowercase).collect();
@@ -135,7 +133,7 @@ impl Presigned {
         if !bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes())) {
             return Err(Error::Mismatch);
         }
-        let age = now - self.time.seconds;
+        let age = self.time.age(now);
         if age > self.expiry_seconds || age < -MAX_CLOCK_SKEW_SECONDS {
             return Err(Error::Expired);
         }
@@ -143,8 +141,16 @@ impl Presigned {
     }
 }
 
+/// The key and the region that a credential of that time names.
+pub(crate) fn credential<'a>(text: &'a str, time: &Time) -> Option<(&'a str, &'a str)> {
+    let mut parts = text.split('/');
+    let (secret_id, date, region) = (parts.next()?, parts.next()?, parts.next()?);
+    let is_whole = parts.eq(["s3", "aws4_request"]) && date == time.date();
+    is_whole.then_some((secret_id, region))
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Time {
+pub(crate) struct Time {
     /// `20130524T000000Z`
     stamp: String,
     seconds: i64,
@@ -156,10 +162,15 @@ impl Time {
         Self { stamp: time.strftime("%Y%m%dT%H%M%SZ").to_string(), seconds: time.as_second() }
     }
 
-    fn parse(stamp: &str) -> Option<Self> {
+    pub(crate) fn parse(stamp: &str) -> Option<Self> {
         let time = jiff::civil::DateTime::strptime("%Y%m%dT%H%M%SZ", stamp).ok()?;
         let time = time.to_zoned(jiff::tz::TimeZone::UTC).ok()?;
         Some(Self { stamp: stamp.to_owned(), seconds: time.timestamp().as_second() })
+    }
+
+    /// How long it is past, in seconds.
+    pub(crate) fn age(&self, now: i64) -> i64 {
+        now.saturating_sub(self.seconds)
     }
 
     fn date(&self) -> &str {
@@ -202,11 +213,19 @@ fn signature(
         time.scope(region),
         hex::encode(Sha256::digest(canonical))
     );
+    hex::encode(hmac_sha256(&signing_key(secret_key, time, region), &to_sign))
+}
+
+/// The signature of a form's policy.
+pub(crate) fn sign_policy(policy: &str, secret_key: &str, time: &Time, region: &str) -> String {
+    hex::encode(hmac_sha256(&signing_key(secret_key, time, region), policy))
+}
+
+fn signing_key(secret_key: &str, time: &Time, region: &str) -> Vec<u8> {
     let secret = format!("AWS4{secret_key}");
-    let key = [time.date(), region, "s3", "aws4_request"]
+    [time.date(), region, "s3", "aws4_request"]
         .iter()
-        .fold(secret.into_bytes(), |key, text| hmac_sha256(&key, text));
-    hex::encode(hmac_sha256(&key, &to_sign))
+        .fold(secret.into_bytes(), |key, text| hmac_sha256(&key, text))
 }
 
 fn hmac_sha256(key: &[u8], text: &str) -> Vec<u8> {

@@ -423,6 +423,8 @@ pub struct StoreSummary {
 pub struct ObjectStorage {
     /// Where objects are served.
     pub address: Option<std::net::SocketAddr>,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
     /// The number that the account's bucket names end with.
     pub app_id: AppId,
     /// The bytes of its objects and unfinished uploads, in all regions.

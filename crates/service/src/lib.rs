@@ -24,6 +24,7 @@ mod notifications;
 mod objects;
 pub mod policy;
 mod price_command;
+mod rate_limit;
 mod refusal;
 mod region_store;
 mod service;
@@ -47,6 +48,7 @@ pub use objects::{
     PutObject, PutPart, UploadPage, names_of_host,
 };
 pub use price_command::{InquirePriceResetInstance, InquirePriceRunInstances, PriceCommand, Quote};
+pub use rate_limit::RateLimit;
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};
 pub use tagging::{DescribeResourceTags, ModifyResourceTags, TagCommand, TagFailure, TagTarget};

@@ -260,6 +260,11 @@ impl Service {
         &self.config.regions
     }
 
+    /// How clients reach objects: `http` or `https`.
+    pub fn object_scheme(&self) -> &'static str {
+        if self.config.objects.tls { "https" } else { "http" }
+    }
+
     /// The region of requests that need none.
     pub fn default_region(&self) -> &RegionId {
         &self.config.regions[0].id

@@ -16,7 +16,6 @@ mod error;
 mod http_request;
 mod parameter;
 mod parameter_signature;
-mod rate_limit;
 mod render;
 mod replay;
 mod screen;

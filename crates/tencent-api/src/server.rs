@@ -13,7 +13,7 @@ use axum::extract::State;
 use axum::http::{Request, Response};
 use axum::routing::{any, get};
 use kiln_model::{RegionId, Timestamp};
-use kiln_service::{Answer, Caller, Command, KeyHolder, Refusal, RefusalKind, Service};
+use kiln_service::{Answer, Caller, Command, KeyHolder, RateLimit, Refusal, RefusalKind, Service};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tracing::{Instrument, Span, field};
 
@@ -23,7 +23,6 @@ use crate::envelope::{self, Object};
 use crate::error::{Error, shortened};
 use crate::http_request::{HttpRequest, has_large_body};
 use crate::parameter;
-use crate::rate_limit::RateLimit;
 use crate::replay::ReplayMemory;
 use crate::screen::{self, Screens};
 use crate::signed_request::SignedRequest;
@@ -156,7 +155,10 @@ impl Shared {
         let KeyHolder { key, account, sub_account, limits } = self.authenticate(&http, &signed, now).await?;
         Span::current().record("account", field::display(key.holder()));
         let limits = limits.unwrap_or(*self.service.default_limits());
-        self.rate_limit.admit(account.uin, limits.requests_per_second, now)?;
+        let per_second = limits.requests_per_second;
+        if !self.rate_limit.admit(account.uin, per_second, now) {
+            return Err(Error::RateLimited { per_second });
+        }
         let (secret_id, region) = (signed.secret_id.clone(), self.service.default_region().clone());
         let caller = Caller { account, sub_account, secret_id, region, request_id: request_id.to_owned() };
         Ok(Admitted { http, signed, caller, now, _places: (room, turn) })

@@ -1,7 +1,9 @@
 //! Buckets, objects, uploads and their parts; the numbers of a bucket keep up with all of them.
 
 use kiln_catalog::{Catalog, Error, Tx, Unique};
-use kiln_model::{Bucket, BucketName, Object, ObjectDescription, ObjectId, Part, PartId, Upload, UploadId};
+use kiln_model::{
+    Bucket, BucketName, CorsRule, Object, ObjectDescription, ObjectId, Part, PartId, Upload, UploadId,
+};
 
 use crate::sample::{ALICE, BOB, at, beijing, guangzhou, insert_accounts};
 
@@ -10,6 +12,7 @@ crate::on_every_database!(
     keys_are_in_the_order_of_their_bytes,
     uploads_become_objects_or_nothing,
     bucket_names_are_unique_and_full_buckets_stay,
+    cors_rules_read_back,
 );
 
 fn bucket(name: &str) -> Bucket {
@@ -154,4 +157,24 @@ async fn bucket_names_are_unique_and_full_buckets_stay(catalog: Catalog) {
     assert_eq!(tx.buckets(ALICE).await.expect("readable").len(), 2);
     tx.delete_bucket(&empty.name).await.expect("empty");
     assert_eq!(tx.bucket(&empty.name).await.expect("readable"), None);
+}
+
+async fn cors_rules_read_back(catalog: Catalog) {
+    let mut tx = catalog.write().await.expect("a turn");
+    insert_accounts(&mut tx).await;
+    let bucket = bucket("pages-1250000000");
+    tx.insert_bucket(&bucket).await.expect("inserted");
+    assert_eq!(tx.bucket_cors(&bucket.name).await.expect("readable"), []);
+    let rule = CorsRule {
+        origins: vec!["https://*.example.org".to_owned()],
+        methods: vec!["GET".to_owned()],
+        max_age_seconds: Some(600),
+        ..CorsRule::default()
+    };
+    let rules = [rule, CorsRule { id: Some("second".to_owned()), ..CorsRule::default() }];
+    tx.set_bucket_cors(&bucket.name, &rules).await.expect("set");
+    assert_eq!(tx.bucket_cors(&bucket.name).await.expect("readable"), rules);
+    let absent = BucketName::from_trusted("absent-1250000000");
+    assert_eq!(tx.bucket_cors(&absent).await.expect("readable"), []);
+    assert!(matches!(tx.set_bucket_cors(&absent, &rules).await, Err(Error::Stale(_))));
 }

@@ -54,7 +54,10 @@ fn advice(path: &Path, fingerprint: &str) -> String {
          tccli                       cat kiln-authority.pem >> \"$(python3 -m certifi)\"\n  \
          Go SDK, Terraform, Packer   export SSL_CERT_FILE=kiln-authority.pem\n  \
          Node.js SDK                 export NODE_EXTRA_CA_CERTS=kiln-authority.pem\n  \
-         curl                        --cacert kiln-authority.pem\n\
+         curl                        --cacert kiln-authority.pem\n  \
+         boto3, aws                  export AWS_CA_BUNDLE=kiln-authority.pem\n  \
+         coscmd, SDK of COS          export REQUESTS_CA_BUNDLE=kiln-authority.pem\n  \
+         rclone                      --ca-cert kiln-authority.pem\n\
          or for the whole machine (Debian):\n  \
          cp kiln-authority.pem /usr/local/share/ca-certificates/kiln-authority.crt && update-ca-certificates"
     )

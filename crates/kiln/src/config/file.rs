@@ -128,6 +128,9 @@ pub(super) struct ObjectsPart {
     pub(super) listen: Option<SocketAddr>,
     pub(super) account_gib: u64,
     pub(super) upload_hours: u32,
+    pub(super) requests_per_second: u32,
+    pub(super) requests_at_once: usize,
+    pub(super) allowed_origins: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -210,7 +213,14 @@ impl Default for CollectionPart {
 
 impl Default for ObjectsPart {
     fn default() -> Self {
-        Self { listen: None, account_gib: 1024, upload_hours: 168 }
+        Self {
+            listen: None,
+            account_gib: 1024,
+            upload_hours: 168,
+            requests_per_second: 1000,
+            requests_at_once: 64,
+            allowed_origins: Vec::new(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ pub(super) async fn perform(service: &Arc<Service>, caller: &Caller) -> Result<A
     let used_bytes = service.catalog.read().await?.bucket_bytes(caller.account.uin).await?;
     Ok(Answer::ObjectStorage(ObjectStorage {
         address: service.config.objects.address,
+        tls: service.config.objects.tls,
         app_id: caller.account.app_id,
         used_bytes,
         limit_bytes: service.config.objects.account_bytes,

@@ -18,6 +18,14 @@ const IDLE: Duration = Duration::from_secs(60);
 
 type Writing = JoinHandle<std::io::Result<(UnfinishedPart, Vec<u8>)>>;
 
+/// That a body does not say that it is too long.
+pub(super) fn check_size(announced_bytes: Option<u64>) -> Result<(), Refusal> {
+    match announced_bytes {
+        Some(size) if size > MAX_PART_BYTES => Err(too_large(size, MAX_PART_BYTES)),
+        _ => Ok(()),
+    }
+}
+
 /// Stores a body as a part of that number. A body that says how long it is must be as long.
 pub(super) async fn store(
     files: Arc<ObjectFiles>,
@@ -25,9 +33,6 @@ pub(super) async fn store(
     announced_bytes: Option<u64>,
     mut body: impl Stream<Item = Result<Bytes, Refusal>> + Unpin,
 ) -> Result<StoredPart, Refusal> {
-    if let Some(size) = announced_bytes.filter(|size| *size > MAX_PART_BYTES) {
-        return Err(too_large(size, MAX_PART_BYTES));
-    }
     let mut writing: Writing =
         tokio::task::spawn_blocking(move || Ok((files.create()?, Vec::with_capacity(BATCH_BYTES))));
     let mut batch = Vec::with_capacity(BATCH_BYTES);

@@ -9,6 +9,7 @@
 
 mod body;
 mod buckets;
+mod cors;
 mod device;
 mod files;
 mod host;
@@ -66,6 +67,8 @@ const MAX_DELETED_KEYS: usize = 1_000;
 pub struct ObjectConfig {
     /// Where objects are served; URLs of imports at this address are Kiln's own.
     pub address: Option<SocketAddr>,
+    /// Whether TLS is spoken there.
+    pub tls: bool,
     /// The bytes that an account's buckets may hold.
     pub account_bytes: u64,
     /// How long an upload in parts may take; then it is abandoned and its parts are removed.

@@ -1,12 +1,15 @@
 //! URLs of Kiln's own objects, which imports read in place.
 //!
 //! Own are `s3://bucket/key`, `https://<bucket>.cos.<region>.<domain>/<key>` (or `s3`) and the same with the bucket in
-//! the path, where the bucket is one of Kiln's; and whatever is at the address where Kiln serves objects. An object is
-//! given to its bucket's owner, or to whoever has a URL that a key of the owner signed.
+//! the path, where the bucket is one of Kiln's; and whatever is at the address where Kiln serves objects: under any name,
+//! again where the bucket is one of Kiln's. An object is given to its bucket's owner, or to whoever has a URL that a key
+//! of the owner signed.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kiln_model::{ApiKey, Bucket, BucketName, SecretId, Timestamp};
 use kiln_object_signature::{Request, cos, decode, encode, v4};
-use url::Url;
+use url::{Host, Url};
 
 use super::names_of_host;
 use crate::{Caller, Refusal, Service};
@@ -102,15 +105,38 @@ fn named_object(service: &Service, url: &Url) -> Option<NamedObject> {
             in_path: false,
         });
     }
-    let here = service.config.objects.address.is_some_and(|address| {
-        let is_host = host == address.ip().to_string() || host == "localhost" && address.ip().is_loopback();
-        is_host && url.port_or_known_default() == Some(address.port())
-    });
-    if here || names.region.is_some() {
+    let listens = service.config.objects.address.and_then(|address| listens_there(url, address));
+    if listens.is_some() || names.region.is_some() {
         let (bucket, key) = path.split_once('/')?;
+        let here = listens == Some(Listens::Surely);
         return Some(NamedObject { bucket: decode(bucket), key: decode(key), here, in_path: true });
     }
     None
+}
+
+/// Whether Kiln's objects are at a URL's address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Listens {
+    Surely,
+    /// Where clients come from elsewhere, they use names that only the port can be told by.
+    Perhaps,
+}
+
+fn listens_there(url: &Url, address: SocketAddr) -> Option<Listens> {
+    if !matches!(url.scheme(), "http" | "https") || url.port_or_known_default() != Some(address.port()) {
+        return None;
+    }
+    let ip = match url.host()? {
+        Host::Ipv4(ip) => Some(IpAddr::V4(ip)),
+        Host::Ipv6(ip) => Some(IpAddr::V6(ip)),
+        Host::Domain("localhost") => Some(Ipv4Addr::LOCALHOST.into()),
+        Host::Domain(_) => None,
+    };
+    let (own, is_loopback) = (address.ip(), ip.is_some_and(|ip| ip.is_loopback()));
+    if ip == Some(own) || is_loopback && (own.is_loopback() || own.is_unspecified()) {
+        return Some(Listens::Surely);
+    }
+    (!own.is_loopback()).then_some(Listens::Perhaps)
 }
 
 /// Whether the URL is signed, now and for reading, by an enabled key of the bucket's owner.
@@ -161,5 +187,24 @@ mod tests {
             assert_eq!(KeptObject::parse(&kept.to_url()), Some(kept));
         }
         assert_eq!(KeptObject::parse("https://example.org/a"), None);
+    }
+
+    #[test]
+    fn an_address_is_known_by_its_host_and_port() {
+        let check = |url: &str, address: &str, expected| {
+            let url = Url::parse(url).expect("a URL");
+            assert_eq!(listens_there(&url, address.parse().expect("an address")), expected, "{url}");
+        };
+        check("http://127.0.0.1:5457/b/k", "127.0.0.1:5457", Some(Listens::Surely));
+        check("https://localhost:5457/b/k", "127.0.0.1:5457", Some(Listens::Surely));
+        check("http://[::1]:5457/b/k", "[::1]:5457", Some(Listens::Surely));
+        check("http://127.0.0.1:5458/b/k", "127.0.0.1:5457", None);
+        check("https://kiln.example.org:5457/b/k", "127.0.0.1:5457", None);
+        check("https://kiln.example.org:5457/b/k", "0.0.0.0:5457", Some(Listens::Perhaps));
+        check("https://kiln.example.org/b/k", "192.0.2.7:443", Some(Listens::Perhaps));
+        check("https://192.0.2.7/b/k", "192.0.2.7:443", Some(Listens::Surely));
+        check("http://kiln.example.org/b/k", "192.0.2.7:443", None);
+        check("https://localhost/b/k", "0.0.0.0:443", Some(Listens::Surely));
+        check("ftp://127.0.0.1:5457/b/k", "127.0.0.1:5457", None);
     }
 }

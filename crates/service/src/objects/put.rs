@@ -62,6 +62,7 @@ impl Service {
     ) -> Result<Object, Refusal> {
         check_key(&request.key)?;
         check_description(&request.description)?;
+        body::check_size(request.size_bytes)?;
         let mut tx = self.catalog.read().await?;
         let bucket = bucket_to_change(&mut tx, caller, &request.bucket).await?;
         check_condition(&request.condition, tx.object(&bucket.name, &request.key).await?.as_ref())?;

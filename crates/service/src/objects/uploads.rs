@@ -104,6 +104,7 @@ impl Service {
                 format!("The part's number is {}; it must be between 1 and {MAX_PARTS}.", request.number),
             ));
         }
+        body::check_size(request.size_bytes)?;
         let mut tx = self.catalog.read().await?;
         let bucket = bucket_to_change(&mut tx, caller, &request.bucket).await?;
         own_upload(&mut tx, &request.bucket, &request.key, &request.upload).await?;
