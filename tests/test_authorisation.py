@@ -20,6 +20,7 @@ KEY = "AuthFailure.SecretIdNotFound"
 NOT_YOURS = "UnauthorizedOperation.ImageNotBelongToAccount"
 NO_IMAGE = "InvalidImageId.NotFound"
 NO_INSTANCE = "InvalidInstanceId.NotFound"
+NO_DISK = "InvalidDiskId.NotFound"
 NO_KEY_PAIR = "InvalidKeyPairId.NotFound"
 NO_RESOURCE = "InvalidParameterValue.ResourceIdInvalid"
 NO_ACCOUNT = "InvalidAccountId.NotFound"
@@ -182,6 +183,15 @@ MATRIX = {
         lambda w, who: {"InstanceIds": [w.stopped()], "KeyIds": [w.own_key_pair(who)]},
         changes_the_owners(NO_INSTANCE),
     ),
+    # disks
+    "CreateDisks": (lambda w, who: NEW_DISK, EVERYBODY_CHANGES),
+    "DescribeDisks": (lambda w, who: {"DiskIds": [w.disk]}, of_the_owners(NOTHING)),
+    "AttachDisks": (
+        lambda w, who: {"InstanceId": w.stopped(), "DiskIds": w.disks()},
+        changes_the_owners(NO_INSTANCE),
+    ),
+    "DetachDisks": (lambda w, who: {"DiskIds": [w.attached_disk()]}, changes_the_owners(NO_DISK)),
+    "TerminateDisks": (lambda w, who: {"DiskIds": w.disks()}, changes_the_owners(NO_DISK)),
     # key pairs
     "CreateKeyPair": (lambda w, who: {"KeyName": f"made_{who}", "ProjectId": 0}, EVERYBODY_CHANGES),
     "ImportKeyPair": (
@@ -202,6 +212,10 @@ MATRIX = {
     ),
     "TagResources of an instance": (
         lambda w, who: {"ResourceList": [w.resource("instance", w.instance)], "Tags": [{"TagKey": "who", "TagValue": who}]},
+        changes_the_owners(NO_RESOURCE),
+    ),
+    "TagResources of a disk": (
+        lambda w, who: {"ResourceList": [w.resource("volume", w.disk)], "Tags": [{"TagKey": "who", "TagValue": who}]},
         changes_the_owners(NO_RESOURCE),
     ),
     "TagResources of a key pair": (
@@ -274,6 +288,10 @@ MATRIX = {
     ),
     "DescribeStores": (lambda w, who: {}, OPERATOR_ONLY),
 }  # fmt: skip
+NEW_DISK = {
+    "Placement": {"Zone": ZONES[GUANGZHOU]}, "DiskChargeType": "POSTPAID_BY_HOUR", "DiskType": "CLOUD_PREMIUM",
+    "DiskSize": 1,
+}  # fmt: skip
 PUBLIC_KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + "A" * 43
 
 
@@ -309,6 +327,7 @@ class World:
         self.owner.call("ModifyImageSharePermission", Permission="CANCEL", **{**share, "AccountIds": share["AccountIds"][1:]})
         self.task = next(task["TaskId"] for task in self.owner.tasks() if task["ImageId"] == self.image)
         [self.instance] = self.owner.launched(self.image)
+        [self.disk] = self.disks()
 
     def running(self):
         return self._in("RUNNING", lambda: self.owner.call("StartInstances", InstanceIds=[self.instance]))
@@ -334,6 +353,16 @@ class World:
         if not buckets.list_buckets()["Buckets"]:
             buckets.create_bucket(Bucket=f"own-{app_id(self.server, account)}")
         return buckets.list_buckets()["Buckets"][0]["Name"]
+
+    def disks(self):
+        return self.owner.create_disks()
+
+    def attached_disk(self):
+        disks = [disk.DiskId for disk in self.owner.instance(self.stopped()).DataDisks]
+        if not disks:
+            disks = self.disks()
+            self.owner.attached(self.instance, *disks)
+        return disks[0]
 
     def key_pair(self):
         return self._key_pair_of(self.owner)

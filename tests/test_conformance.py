@@ -33,7 +33,7 @@ WANTED = {
     "sts": ["GetCallerIdentity"],
 }
 # What the server does not have of it; the scenario calls the rest.
-NOT_YET = {("cbs", action) for action in WANTED["cbs"]}
+NOT_YET = {("cbs", action) for action in "CreateSnapshot DescribeSnapshots DeleteSnapshots".split()}
 CALLED = [(service, action) for service, actions in WANTED.items() for action in actions if (service, action) not in NOT_YET]
 
 # Members that Kiln has beside the declared ones: why an image failed, and what of a price is for the image.
@@ -68,6 +68,7 @@ def scenario(alice, bob, host, small_disk):
     instance = launch(calls, image, key)
     describe_everything(calls, image, instance)
     work_on_images(calls, image, instance, bob)
+    work_on_disks(calls, instance)
     change_guest(calls, instance, key)
     tag(calls, image, instance)
     switch_off_and_on(calls, instance)
@@ -105,6 +106,7 @@ def launch(calls, image, key):
     user_data = base64.b64encode(b"#!/bin/sh\n").decode()
     [instance] = calls.ask(
         "RunInstances", ImageId=image, Placement={"Zone": ZONE}, LoginSettings={"KeyIds": [key]}, UserData=user_data,
+        DataDisks=[{"DiskSize": 1}],
         TagSpecification=specification("instance"),
     )["InstanceIdSet"]  # fmt: skip
     calls.account.instance_in("RUNNING", instance)
@@ -139,6 +141,25 @@ def work_on_images(calls, image, instance, bob):
     calls.ask("ModifyImageSharePermission", ImageId=image, AccountIds=[bob.uin], Permission="SHARE")
     calls.ask("DescribeImageSharePermission", ImageId=image)
     calls.ask("DeleteImages", ImageIds=[created])
+
+
+def work_on_disks(calls, instance):
+    [disk] = calls.ask(
+        "CreateDisks", "cbs", Placement={"Zone": ZONE}, DiskChargeType="POSTPAID_BY_HOUR", DiskType="CLOUD_PREMIUM",
+        DiskSize=1, DiskName="disk", Tags=TAGS,
+    )["DiskIdSet"]  # fmt: skip
+    calls.account.stopped(instance)
+    calls.ask("AttachDisks", "cbs", InstanceId=instance, DiskIds=[disk])
+    calls.account.disk_in("ATTACHED", disk)
+    calls.ask("DescribeDisks", "cbs")
+    calls.ask("DescribeInstances")
+    calls.ask("DetachDisks", "cbs", DiskIds=[disk])
+    calls.account.disk_in("UNATTACHED", disk)
+    calls.account.instance_in("STOPPED", instance)
+    calls.ask("DescribeDisks", "cbs")
+    calls.ask("TerminateDisks", "cbs", DiskIds=[disk])
+    calls.account.call("StartInstances", InstanceIds=[instance])
+    calls.account.instance_in("RUNNING", instance)
 
 
 def change_guest(calls, instance, key):

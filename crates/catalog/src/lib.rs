@@ -16,6 +16,8 @@ mod buckets;
 mod catalog;
 mod client_tokens;
 mod column;
+mod disk_list;
+mod disks;
 mod error;
 mod garbage;
 mod image_fees;
@@ -43,6 +45,7 @@ mod words;
 
 pub use catalog::{Catalog, Tx};
 pub use client_tokens::ClientTokenUse;
+pub use disk_list::DiskQuery;
 pub use error::{Error, Result, Unique};
 pub use garbage::{StoreKey, StoreObject, StoreTotals};
 pub use image_list::{ImageQuery, ImageView, ListedImage};

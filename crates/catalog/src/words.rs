@@ -1,8 +1,8 @@
 //! How the model's enums are written in columns. The words are for ever: rows carry them.
 
 use kiln_model::{
-    ApplicationState, Architecture, BootMode, Channel, DeliveryState, DiskUsage, ImageKind, ImageState,
-    InstanceState, LicenseType, MessageEvent, OperationState, Role, SubAccountRole, TaskState,
+    ApplicationState, Architecture, BootMode, Channel, DeliveryState, DiskState, DiskUsage, ImageKind,
+    ImageState, InstanceState, LicenseType, MessageEvent, OperationState, Role, SubAccountRole, TaskState,
 };
 
 use crate::{ImageView, StoreState};
@@ -63,6 +63,13 @@ words!(ImageState {
 words!(ImageView { Own = "own", Shared = "shared", Public = "public", Market = "market" });
 words!(Architecture { X86_64 = "x86_64", I386 = "i386", Arm64 = "arm64" });
 words!(BootMode { Bios = "bios", Uefi = "uefi" });
+words!(DiskState {
+    Unattached = "unattached",
+    Attaching = "attaching",
+    Attached = "attached",
+    Detaching = "detaching",
+    Terminated = "terminated",
+});
 words!(DiskUsage { System = "system", Data = "data" });
 words!(InstanceState {
     Pending = "pending",

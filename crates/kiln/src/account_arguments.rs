@@ -109,6 +109,9 @@ pub(crate) struct SetLimits {
     /// Instances per region
     #[arg(long)]
     pub(crate) instances_per_region: Option<u32>,
+    /// Data disks per region
+    #[arg(long)]
+    pub(crate) disks_per_region: Option<u32>,
     /// Requests per second
     #[arg(long)]
     pub(crate) requests_per_second: Option<u32>,

@@ -1,6 +1,7 @@
 //! What can be said on the command line. No meaning is given to anything here.
 
 mod bucket;
+mod disk;
 mod export;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 
 pub(crate) use bucket::{BucketCommand, ObjectCommand};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub(crate) use disk::{CreateDisks, DiskCommand};
 pub(crate) use export::{Export, ExportFormat};
 
 use crate::account_arguments::{AccountCommand, Log};
@@ -85,6 +87,9 @@ pub(crate) enum Command {
     /// Instances
     #[command(subcommand)]
     Instance(InstanceCommand),
+    /// Data disks
+    #[command(subcommand)]
+    Disk(DiskCommand),
     /// Public keys for logging in to instances
     #[command(subcommand)]
     KeyPair(KeyPairCommand),
@@ -331,7 +336,7 @@ pub(crate) enum InstanceCommand {
     },
     /// Make an instance's system disk anew, from its image or another; what is on it is lost
     Reset(Reset),
-    /// Remove instances and their system disks
+    /// Remove instances, their system disks, and the data disks that go with them
     Terminate {
         /// The instances
         #[arg(required = true)]
@@ -412,6 +417,9 @@ pub(crate) struct Run {
     /// The system disk's size in GiB
     #[arg(long)]
     pub(crate) disk: Option<u64>,
+    /// The size in GiB of a data disk for each, which goes with it; can be given several times
+    #[arg(long = "data-disk", value_name = "GIB")]
+    pub(crate) data_disks: Vec<u64>,
     /// Do not wait until they run
     #[arg(long)]
     pub(crate) no_wait: bool,

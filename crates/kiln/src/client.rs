@@ -17,6 +17,7 @@ use crate::tls::Authority;
 
 pub(crate) type Error = Box<dyn std::error::Error + Send + Sync>;
 
+/// Of the CBS service as well.
 const CVM_VERSION: &str = "2017-03-12";
 const KILN_VERSION: &str = "2026-11-01";
 
@@ -79,6 +80,11 @@ impl Client {
     /// Calls an action of the CVM service.
     pub(crate) async fn cvm(&self, action: &str, parameters: &Value) -> Result<Value, Error> {
         self.call("cvm", CVM_VERSION, action, &self.region, parameters).await
+    }
+
+    /// Calls an action of the CBS service.
+    pub(crate) async fn cbs(&self, action: &str, parameters: &Value) -> Result<Value, Error> {
+        self.call("cbs", CVM_VERSION, action, &self.region, parameters).await
     }
 
     /// Calls an action of the CVM service in another region.

@@ -6,6 +6,7 @@
 mod account;
 mod contact;
 mod cors;
+mod disk;
 mod id;
 mod image;
 mod instance;
@@ -24,6 +25,7 @@ pub use account::{
 };
 pub use contact::{Contact, Email, Phone};
 pub use cors::{CORS_METHODS, CorsRule};
+pub use disk::{Attachment, Disk, DiskEvent, DiskState};
 pub use id::{
     AppId, DiskId, ImageId, InstanceId, KeyPairId, ManifestKey, ObjectId, PackKey, ParseIdError, PartId,
     RegionId, SecretId, SnapshotId, TaskId, Uin, UploadId, ZoneId,

@@ -31,6 +31,9 @@ pub struct Limits {
     pub image_description_chars: u32,
     /// Instances per account and region.
     pub instances_per_region: u32,
+    /// Data disks per account and region.
+    #[serde(default = "default_disks_per_region")]
+    pub disks_per_region: u32,
     /// Requests per account and second, with bursts of twice as many; an account's sub-accounts share it.
     #[serde(default = "default_requests_per_second")]
     pub requests_per_second: u32,
@@ -40,6 +43,11 @@ pub struct Limits {
 }
 
 /// Also what an account has whose own limits were set before there was this one.
+fn default_disks_per_region() -> u32 {
+    500
+}
+
+/// As [`default_disks_per_region`].
 fn default_requests_per_second() -> u32 {
     100
 }
@@ -59,6 +67,7 @@ impl Limits {
             image_name_chars: 60,
             image_description_chars: 256,
             instances_per_region: 500,
+            disks_per_region: default_disks_per_region(),
             requests_per_second: default_requests_per_second(),
             export_tasks: default_export_tasks(),
         };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ImageId, InstanceId, KeyPairId};
+use crate::{DiskId, ImageId, InstanceId, KeyPairId};
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,7 @@ pub struct Tag {
 pub enum Resource {
     Image(ImageId),
     Instance(InstanceId),
+    Disk(DiskId),
     KeyPair(KeyPairId),
 }
 
@@ -27,6 +28,7 @@ impl Resource {
         match self {
             Self::Image(id) => id.as_str(),
             Self::Instance(id) => id.as_str(),
+            Self::Disk(id) => id.as_str(),
             Self::KeyPair(id) => id.as_str(),
         }
     }

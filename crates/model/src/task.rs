@@ -12,8 +12,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BucketName, Failure, IllegalTransition, ImageId, ImportClaim, InstanceId, ManifestKey, RegionId, TaskId,
-    Timestamp, Uin,
+    BucketName, DiskId, Failure, IllegalTransition, ImageId, ImportClaim, InstanceId, ManifestKey, RegionId,
+    TaskId, Timestamp, Uin,
 };
 
 /// What a task does. Stored as JSON, so variants and fields keep their names.
@@ -85,7 +85,21 @@ pub enum TaskKind {
         /// The instance.
         instance: InstanceId,
     },
-    /// Removes an instance and its system disk.
+    /// Gives disks to an instance.
+    AttachDisks {
+        /// The instance.
+        instance: InstanceId,
+        /// The disks.
+        disks: Vec<DiskId>,
+    },
+    /// Takes disks from an instance.
+    DetachDisks {
+        /// The instance.
+        instance: InstanceId,
+        /// The disks.
+        disks: Vec<DiskId>,
+    },
+    /// Removes an instance, its system disk, and the disks that go with it.
     TerminateInstance {
         /// The instance.
         instance: InstanceId,
@@ -165,6 +179,8 @@ impl TaskKind {
             | Self::StopInstance { instance, .. }
             | Self::RebootInstance { instance, .. }
             | Self::ResetInstance { instance }
+            | Self::AttachDisks { instance, .. }
+            | Self::DetachDisks { instance, .. }
             | Self::TerminateInstance { instance } => Some(instance),
         }
     }
@@ -181,6 +197,8 @@ impl TaskKind {
             Self::StopInstance { .. } => "stop_instance",
             Self::RebootInstance { .. } => "reboot_instance",
             Self::ResetInstance { .. } => "reset_instance",
+            Self::AttachDisks { .. } => "attach_disks",
+            Self::DetachDisks { .. } => "detach_disks",
             Self::TerminateInstance { .. } => "terminate_instance",
         }
     }

@@ -4,10 +4,11 @@
 //! ```text
 //! disk ── root (qcow2, root.qcow2) ── base (nbd, base.sock, read-only)
 //! disk ── live (qcow2, live.qcow2) ── root ── base           after a stop in the frozen state
+//! data-S ── data-S (qcow2, data-S.qcow2) ── base-S (nbd)     each data disk, by its serial number S
 //! ```
 //! Backing nodes are always named here, so what an image's header says about its backing file is never followed.
-//! The PCI slots are fixed and in the order in which guests name disks: the root disk is the first, the seed the
-//! last. Reasons for single options stand at the option. Source: QEMU 7.2's manual page and QAPI schema.
+//! The PCI slots are fixed and in the order in which guests name disks: the root disk is the first, data disks
+//! follow, the seed is the last. Reasons for single options stand at the option. Source: QEMU 7.2's manual page and QAPI schema.
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
@@ -15,7 +16,7 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use crate::accelerator::Accelerator;
-use crate::config::{Egress, MachineConfig, Network, UserNetwork};
+use crate::config::{DataDisk, Egress, MachineConfig, Network, UserNetwork};
 use crate::layout;
 
 /// How long the guest's reads wait for a lost NBD server before they fail, in seconds. Waiting is what keeps
@@ -34,6 +35,8 @@ pub(crate) const DISK_DEVICE: &str = "disk";
 pub(crate) const ROOT_NODE: &str = "root";
 pub(crate) const LIVE_NODE: &str = "live";
 const BASE_NODE: &str = "base";
+/// The PCI slot of the first data disk; the others follow.
+const FIRST_DATA_SLOT: u8 = 0x6;
 const SEED_NODE: &str = "seed";
 
 /// What the launch found or made, beyond the configuration.
@@ -150,14 +153,7 @@ impl Line {
     }
 
     fn disks(&mut self, config: &MachineConfig, start: &Start) {
-        self.node(&json!({
-            "driver": "nbd",
-            "node-name": BASE_NODE,
-            "read-only": true,
-            "server": { "type": "unix", "path": layout::BASE_SOCKET },
-            "export": config.base_export,
-            "reconnect-delay": RECONNECT_DELAY_SECONDS,
-        }));
+        self.node(&base(BASE_NODE, &config.base_export));
         self.node(&overlay(ROOT_NODE, layout::ROOT, json!(BASE_NODE)));
         let mut top = ROOT_NODE;
         if start.layered {
@@ -173,6 +169,9 @@ impl Line {
                  werror=enospc,rerror=report"
             ),
         );
+        for disk in &config.data_disks {
+            self.data_disk(disk);
+        }
         if start.seed {
             // A virtio disk, because the root disk proves that the guest has that driver.
             self.node(&json!({
@@ -183,6 +182,14 @@ impl Line {
             }));
             self.pair("-device", format!("virtio-blk-pci,drive={SEED_NODE},serial=seed,addr=0x1e"));
         }
+    }
+
+    fn data_disk(&mut self, disk: &DataDisk) {
+        if let Some(export) = &disk.base_export {
+            self.node(&base(&data_base_node(&disk.serial), export));
+        }
+        self.node(&data_overlay(disk));
+        self.pair("-device", data_device(disk).to_string());
     }
 
     fn network(&mut self, config: &MachineConfig, start: &Start) {
@@ -222,6 +229,47 @@ pub(crate) fn overlay(node: &str, file: &str, backing: Value) -> Value {
     })
 }
 
+/// A read-only node that reads an export of `base.sock`.
+pub(crate) fn base(node: &str, export: &str) -> Value {
+    json!({
+        "driver": "nbd",
+        "node-name": node,
+        "read-only": true,
+        "server": { "type": "unix", "path": layout::BASE_SOCKET },
+        "export": export,
+        "reconnect-delay": RECONNECT_DELAY_SECONDS,
+    })
+}
+
+/// The name of a data disk's device and of its overlay's node.
+pub(crate) fn data_node(serial: &str) -> String {
+    format!("data-{serial}")
+}
+
+/// The name of the node that a data disk's overlay is backed by, where it is.
+pub(crate) fn data_base_node(serial: &str) -> String {
+    format!("base-{serial}")
+}
+
+/// The overlay of a data disk.
+pub(crate) fn data_overlay(disk: &DataDisk) -> Value {
+    let backing = disk.base_export.as_ref().map(|_| data_base_node(&disk.serial));
+    overlay(&data_node(&disk.serial), &layout::data_disk(&disk.serial), json!(backing))
+}
+
+/// The guest's side of a data disk.
+pub(crate) fn data_device(disk: &DataDisk) -> Value {
+    json!({
+        "driver": "virtio-blk-pci",
+        "id": data_node(&disk.serial),
+        "drive": data_node(&disk.serial),
+        "serial": disk.serial,
+        "addr": format!("0x{:x}", FIRST_DATA_SLOT + disk.slot),
+        "werror": "enospc",
+        "rerror": "report",
+    })
+}
+
 fn user_network(network: &UserNetwork) -> String {
     let restrict = match network.egress {
         Egress::Isolated => "on",
@@ -257,6 +305,7 @@ mod tests {
             accelerator: Accelerator::Tcg,
             base_export: "img,with=comma\"".into(),
             root_serial: "disk-1".into(),
+            data_disks: Vec::new(),
             mac: MacAddress::new([0x52, 0x54, 0, 1, 2, 3]).expect("a unicast address"),
             network: Network::User(UserNetwork {
                 address: Ipv4Addr::new(10, 1, 2, 9),
@@ -305,6 +354,28 @@ mod tests {
         let live: Value = serde_json::from_str(&nodes[2]).expect("JSON");
         assert_eq!((&live["node-name"], &live["backing"]), (&json!("live"), &json!("root")));
         assert!(values(&arguments, "-device").iter().any(|device| device.contains("drive=live,")));
+    }
+
+    #[test]
+    fn a_data_disk_has_a_slot_of_its_own_and_a_base_where_it_was_made_of_something() {
+        let disk = |serial: &str, slot, base: Option<&str>| DataDisk {
+            serial: serial.into(),
+            slot,
+            base_export: base.map(str::to_owned),
+        };
+        let data_disks = vec![disk("disk-2", 0, None), disk("disk-3", 19, Some("export"))];
+        let config = MachineConfig { data_disks, ..config() };
+        config.check().expect("the slots differ");
+        let arguments = arguments(&config, &start());
+        let nodes = values(&arguments, "-blockdev");
+        let node = |number: usize| serde_json::from_str::<Value>(&nodes[number]).expect("JSON");
+        assert_eq!((&node(2)["node-name"], &node(2)["backing"]), (&json!("data-disk-2"), &Value::Null));
+        assert_eq!((&node(3)["node-name"], &node(3)["export"]), (&json!("base-disk-3"), &json!("export")));
+        assert_eq!(node(4)["backing"], "base-disk-3");
+        let devices = values(&arguments, "-device").concat();
+        assert!(devices.contains(r#""addr":"0x6""#) && devices.contains(r#""addr":"0x19""#), "{devices}");
+        let twice = MachineConfig { data_disks: vec![disk("a", 1, None), disk("b", 1, None)], ..config };
+        assert!(twice.check().is_err());
     }
 
     #[test]

@@ -25,6 +25,8 @@ pub const MAX_EXPORT_NAME_BYTES: usize = 4096;
 pub const MAX_NAME_BYTES: usize = 64;
 /// The longest disk serial number, in bytes (virtio-blk's field).
 pub const MAX_SERIAL_BYTES: usize = 20;
+/// The most data disks of a machine.
+pub const MAX_DATA_DISKS: u8 = 20;
 /// The most forwarded ports of a machine.
 pub const MAX_FORWARDS: usize = 64;
 
@@ -47,12 +49,39 @@ pub struct MachineConfig {
     pub base_export: String,
     /// The root disk's serial number, which guests see under `/dev/disk/by-id/virtio-…`.
     pub root_serial: String,
+    /// The disks beside the root disk, each in a slot of its own.
+    pub data_disks: Vec<DataDisk>,
     /// The network card's address.
     pub mac: MacAddress,
     /// What the network card is connected to.
     pub network: Network,
     /// The unprivileged user QEMU runs as; needs Kiln to be root. `None` keeps Kiln's own.
     pub identity: Option<Identity>,
+}
+
+/// A disk beside the root disk. Its overlay is [`crate::layout::data_disk`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataDisk {
+    /// Its serial number, which guests see under `/dev/disk/by-id/virtio-…`; no two disks of a machine share one.
+    pub serial: String,
+    /// Its place, below [`MAX_DATA_DISKS`]. At a start, guests name disks in the order of their places.
+    pub slot: u8,
+    /// The NBD export on `base.sock` that its overlay is backed by; one without is zeros where it holds nothing.
+    pub base_export: Option<String>,
+}
+
+impl DataDisk {
+    /// Checks every value against its limits.
+    ///
+    /// # Errors
+    /// [`Error::Config`] with the first value that cannot be used.
+    pub fn check(&self) -> Result<()> {
+        check_word("serial", &self.serial, MAX_SERIAL_BYTES)?;
+        if self.slot >= MAX_DATA_DISKS {
+            return Err(Error::Config(format!("slot {} is not below {MAX_DATA_DISKS}", self.slot)));
+        }
+        self.base_export.as_deref().map_or(Ok(()), check_export)
+    }
 }
 
 /// What a machine's network card is connected to.
@@ -178,10 +207,8 @@ impl MachineConfig {
         if !self.memory_bytes.is_multiple_of(1 << 20) {
             return wrong(format!("{} bytes of memory are no multiple of 1 MiB", self.memory_bytes));
         }
-        let export = &self.base_export;
-        if export.len() > MAX_EXPORT_NAME_BYTES || export.contains('\0') {
-            return wrong("the export's name is too long or holds a NUL".to_owned());
-        }
+        check_export(&self.base_export)?;
+        self.check_data_disks()?;
         if self.identity.is_some_and(|identity| identity.uid == 0 || identity.gid == 0) {
             return wrong("the identity must not be root's".to_owned());
         }
@@ -190,6 +217,26 @@ impl MachineConfig {
             Network::Bridge { bridge } => check_word("bridge", bridge, crate::bridge::MAX_INTERFACE_BYTES),
         }
     }
+}
+
+impl MachineConfig {
+    fn check_data_disks(&self) -> Result<()> {
+        for (position, disk) in self.data_disks.iter().enumerate() {
+            disk.check()?;
+            let taken = |other: &DataDisk| other.slot == disk.slot || other.serial == disk.serial;
+            if self.data_disks[..position].iter().any(taken) {
+                return Err(Error::Config(format!("disk {} or its slot is there twice", disk.serial)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_export(export: &str) -> Result<()> {
+    if export.len() > MAX_EXPORT_NAME_BYTES || export.contains('\0') {
+        return Err(Error::Config("the export's name is too long or holds a NUL".to_owned()));
+    }
+    Ok(())
 }
 
 impl UserNetwork {

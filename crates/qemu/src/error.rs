@@ -86,6 +86,14 @@ pub enum Error {
     /// The live layer could not be merged; the disk is still frozen and nothing is lost.
     #[error("merging the live layer back failed: {0}")]
     MergeFailed(String),
+    /// The guest keeps using a data disk that it was asked to give back.
+    #[error("the guest did not give disk {serial} back within {} s", limit.as_secs())]
+    DiskInUse {
+        /// The disk's serial number.
+        serial: String,
+        /// For how long it was waited for.
+        limit: Duration,
+    },
     /// A seed document or file that a seed image cannot hold.
     #[error("seed: {0}")]
     Seed(String),

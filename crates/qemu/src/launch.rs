@@ -107,6 +107,9 @@ fn hand_over_files(dir: &InstanceDir, config: &MachineConfig) -> Result<()> {
             dir.give(name, identity)?;
         }
     }
+    for disk in &config.data_disks {
+        dir.give(&layout::data_disk(&disk.serial), identity)?;
+    }
     if dir.exists(layout::SEED) {
         dir.show(layout::SEED, identity)?;
     }

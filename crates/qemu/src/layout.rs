@@ -5,7 +5,8 @@
 //! root.qcow2       the overlay QEMU owns, backed by the export on base.sock       made by the caller
 //! live.qcow2       the layer above root.qcow2 while the disk is frozen            ours
 //! live.qcow2.new   an empty overlay for the next freeze, without a backing file   made by the caller
-//! base.sock        NBD server of the base manifest                                bound by the caller
+//! data-….qcow2     the overlay of a data disk, by its serial number               made by the caller
+//! base.sock        NBD server of the bases of its disks                          bound by the caller
 //! uefi-vars.fd     UEFI variables, where the machine starts by UEFI               made by the caller, QEMU writes
 //! seed.iso         cloud-init seed, optional                                      made by the caller
 //! qmp.sock         QEMU's monitor                                                 ours
@@ -34,7 +35,7 @@ pub const ROOT: &str = "root.qcow2";
 pub const LIVE: &str = "live.qcow2";
 /// Where the caller puts a fresh, empty overlay for [`crate::Machine::freeze_disk`] to take.
 pub const NEW_LIVE: &str = "live.qcow2.new";
-/// The socket of the NBD server of the root overlay's base.
+/// The socket of the NBD server of the overlays' bases.
 pub const BASE_SOCKET: &str = "base.sock";
 /// The machine's UEFI variables; it starts by UEFI where they are there, else by BIOS.
 pub const UEFI_VARIABLES: &str = "uefi-vars.fd";
@@ -50,6 +51,11 @@ pub const CONSOLE_LOG: &str = "console.log";
 pub const QEMU_LOG: &str = "qemu.log";
 /// Which process runs the machine.
 pub const PID_FILE: &str = "qemu.pid";
+
+/// The overlay of the data disk with that serial number.
+pub fn data_disk(serial: &str) -> String {
+    format!("data-{serial}.qcow2")
+}
 
 /// An open instance directory.
 #[derive(Debug)]
@@ -155,6 +161,22 @@ impl InstanceDir {
             self.set_owner(name, Some(meta.uid()), meta.gid())?;
         }
         self.set_mode(name, 0o600)
+    }
+
+    /// Makes the caller's empty overlay the live layer's file, durably: once the guest's writes go there, a crash of the
+    /// host must not lose it.
+    pub(crate) fn install_live(&self) -> Result<()> {
+        let install = || {
+            self.give_as_root_overlay(NEW_LIVE)?;
+            self.sync_file(NEW_LIVE)?;
+            self.rename(NEW_LIVE, LIVE)?;
+            self.sync()
+        };
+        install().inspect_err(|_| {
+            for name in [NEW_LIVE, LIVE] {
+                let _ = self.remove(name);
+            }
+        })
     }
 
     fn set_owner(&self, name: &str, uid: Option<u32>, gid: u32) -> Result<()> {

@@ -18,6 +18,7 @@ mod disk;
 mod emulator;
 mod error;
 mod firmware;
+mod hotplug;
 mod launch;
 pub mod layout;
 mod log;
@@ -33,13 +34,14 @@ pub use accelerator::{Accelerator, AcceleratorChoice, Detection, PROBE_TIMEOUT, 
 pub use bridge::MAX_INTERFACE_BYTES;
 pub use command_line::RECONNECT_DELAY_SECONDS;
 pub use config::{
-    Egress, Identity, MAX_EXPORT_NAME_BYTES, MAX_FORWARDS, MAX_MEMORY_BYTES, MAX_NAME_BYTES,
-    MAX_SERIAL_BYTES, MAX_VCPUS, MIN_MEMORY_BYTES, MacAddress, MachineConfig, Network, PortForward,
-    UserNetwork,
+    DataDisk, Egress, Identity, MAX_DATA_DISKS, MAX_EXPORT_NAME_BYTES, MAX_FORWARDS, MAX_MEMORY_BYTES,
+    MAX_NAME_BYTES, MAX_SERIAL_BYTES, MAX_VCPUS, MIN_MEMORY_BYTES, MacAddress, MachineConfig, Network,
+    PortForward, UserNetwork,
 };
 pub use emulator::{OLDEST, PACKAGE, PROGRAM, Qemu, find_qemu};
 pub use error::{Error, Result};
 pub use firmware::{Firmware, find_firmware, write_uefi_variables};
+pub use hotplug::DETACH_TIMEOUT;
 pub use launch::{GREETING_TIMEOUT, START_TIMEOUT};
 pub use layout::{disk_layers, share_base_socket};
 pub use log::{CONSOLE_LOG_LIMIT_BYTES, LOG_CHECK_INTERVAL, QEMU_LOG_LIMIT_BYTES, read_console};

@@ -29,7 +29,7 @@ use std::time::Duration;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use crate::config::MachineConfig;
+use crate::config::{DataDisk, MachineConfig};
 use crate::emulator::Qemu;
 use crate::error::{Error, Result};
 use crate::launch;
@@ -268,6 +268,28 @@ impl Machine {
     /// [`Error::Monitor`].
     pub async fn open_screen(&self) -> Result<UnixStream> {
         self.ask(|reply| Request::Screen { reply }).await
+    }
+
+    /// Gives the guest a disk more while it runs. Its overlay is in the instance directory, and its base is served.
+    /// A disk that is there already is fine.
+    ///
+    /// # Errors
+    /// [`Error::Config`], [`Error::Refused`] (the slot is taken, the overlay is unsuitable) leave the machine as it was;
+    /// [`Error::NotRunning`], [`Error::Monitor`].
+    pub async fn attach_disk(&self, disk: DataDisk) -> Result<()> {
+        disk.check()?;
+        self.ask(|reply| Request::Attach { disk, reply }).await
+    }
+
+    /// Asks the guest for a data disk back, and takes it when the guest has let go. All that the guest wrote is in the
+    /// overlay then. A disk that is not there is fine.
+    ///
+    /// # Errors
+    /// [`Error::DiskInUse`] where the guest does not give it back in time; it may do so later, and then the disk is gone
+    /// from the machine. [`Error::NotRunning`], [`Error::Monitor`].
+    pub async fn detach_disk(&self, serial: &str) -> Result<()> {
+        let serial = serial.to_owned();
+        self.ask(|reply| Request::Detach { serial, reply }).await
     }
 
     /// Freezes the root disk at one moment: root.qcow2 changes no more until [`FrozenDisk::merge_back`]. Takes the

@@ -12,10 +12,12 @@ use serde_json::{Value, json};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
+use crate::config::DataDisk;
 use crate::disk::{self, MergeJob, Top};
 use crate::error::{Error, Result};
+use crate::hotplug::Detaching;
 use crate::launch::{GREETING_TIMEOUT, connect, remove_traces};
-use crate::layout::{InstanceDir, LIVE, NEW_LIVE};
+use crate::layout::{InstanceDir, LIVE};
 use crate::log::{LOG_CHECK_INTERVAL, bound_logs, qemu_log_since};
 use crate::machine::{EVENT_BACKLOG, Exit, ExitCause, MachineEvent, MachineState, QUIT_TIMEOUT, RunState};
 use crate::process::{Ending, Process};
@@ -39,6 +41,8 @@ pub(crate) enum Request {
     Freeze { reply: Reply<()> },
     Merge { reply: Reply<()> },
     Screen { reply: Reply<UnixStream> },
+    Attach { disk: DataDisk, reply: Reply<()> },
+    Detach { serial: String, reply: Reply<()> },
 }
 
 /// See the module's text.
@@ -51,6 +55,8 @@ pub(crate) struct Supervisor {
     qmp: Option<Qmp>,
     /// Who waits for the merge under way.
     merge_waiters: Vec<Reply<()>>,
+    /// Disks that the guest was asked to give back.
+    pub(crate) detaching: Vec<Detaching>,
     /// The merge job was told to complete, with the guest paused for it.
     completing: bool,
     /// The reason in QEMU's SHUTDOWN event.
@@ -86,6 +92,7 @@ impl Supervisor {
             state,
             qmp: None,
             merge_waiters: Vec::new(),
+            detaching: Vec::new(),
             completing: false,
             shutdown: None,
             quit_asked: false,
@@ -169,6 +176,8 @@ impl Supervisor {
             Request::Quit { reply } => answer(reply, self.quit().await),
             Request::Screen { reply } => answer(reply, self.screen().await),
             Request::Freeze { reply } => answer(reply, self.freeze().await),
+            Request::Attach { disk, reply } => answer(reply, self.attach(&disk).await),
+            Request::Detach { serial, reply } => self.detach(serial, reply).await,
             Request::Merge { reply } => match self.start_merge().await {
                 Ok(()) => self.merge_waiters.push(reply),
                 Err(error) => answer(reply, Err(error)),
@@ -192,12 +201,12 @@ impl Supervisor {
         self.settled(opened)
     }
 
-    fn qmp(&mut self) -> Result<&mut Qmp> {
+    pub(crate) fn qmp(&mut self) -> Result<&mut Qmp> {
         self.qmp.as_mut().ok_or_else(|| Error::Monitor("QEMU does not answer".into()))
     }
 
     /// Gives the connection up after a command whose effect is unknown.
-    fn settled<T>(&mut self, outcome: Result<T>) -> Result<T> {
+    pub(crate) fn settled<T>(&mut self, outcome: Result<T>) -> Result<T> {
         if let Err(error) = &outcome
             && !error.is_refusal()
         {
@@ -236,6 +245,9 @@ impl Supervisor {
             // No subscriber is fine.
             let _ = self.events.send(heard);
         }
+        if event.name == "DEVICE_DELETED" {
+            self.device_deleted(event.data["device"].as_str().unwrap_or_default()).await;
+        }
         if event.name == "JOB_STATUS_CHANGE" && self.state.borrow().merging {
             self.advance_merge_or_lose().await;
         }
@@ -256,6 +268,7 @@ impl Supervisor {
         } else if self.state.borrow().merging {
             self.advance_merge_or_lose().await;
         }
+        self.look_after_detachments().await;
     }
 
     async fn check_logs(&self) {
@@ -285,7 +298,7 @@ impl Supervisor {
         remove_traces(&self.dir, self.tap.as_deref()).await;
         let exit = self.exit(ending);
         self.state.send_modify(|state| state.exit = Some(exit));
-        for waiter in self.merge_waiters.drain(..) {
+        for waiter in self.merge_waiters.drain(..).chain(self.detaching.drain(..).map(|it| it.reply)) {
             answer(waiter, Err(Error::NotRunning));
         }
     }
@@ -322,7 +335,7 @@ impl Supervisor {
             return Err(Error::AlreadyFrozen);
         }
         let dir = self.dir.clone();
-        blocking(move || install_live(&dir)).await?;
+        blocking(move || dir.install_live()).await?;
         let outcome = disk::freeze(self.qmp()?).await;
         match self.settled(outcome) {
             Ok(()) => {
@@ -442,23 +455,9 @@ impl Supervisor {
     }
 }
 
-/// Makes the caller's empty overlay the live layer's file, durably: once the guest's writes go there, a crash of the
-/// host must not lose it.
-fn install_live(dir: &InstanceDir) -> Result<()> {
-    let install = || {
-        dir.give_as_root_overlay(NEW_LIVE)?;
-        dir.sync_file(NEW_LIVE)?;
-        dir.rename(NEW_LIVE, LIVE)?;
-        dir.sync()
-    };
-    install().inspect_err(|_| {
-        for name in [NEW_LIVE, LIVE] {
-            let _ = dir.remove(name);
-        }
-    })
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Error::NotRunning))
 }
 
@@ -483,6 +482,6 @@ async fn run_state(qmp: &mut Qmp) -> Result<RunState> {
 }
 
 /// A handle that stopped waiting needs no answer.
-fn answer<T>(reply: Reply<T>, outcome: Result<T>) {
+pub(crate) fn answer<T>(reply: Reply<T>, outcome: Result<T>) {
     let _ = reply.send(outcome);
 }

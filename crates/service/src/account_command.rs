@@ -214,6 +214,7 @@ pub enum LimitKind {
     ImageOperationsPerDay,
     SharesPerImage,
     InstancesPerRegion,
+    DisksPerRegion,
     SystemDiskGib,
     ImageNameChars,
     ImageDescriptionChars,

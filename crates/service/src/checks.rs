@@ -2,8 +2,8 @@
 
 use kiln_catalog::{ImageView, Tx};
 use kiln_model::{
-    Account, Image, ImageId, ImageState, Instance, InstanceId, InstanceState, KeyPair, KeyPairId, Limits,
-    Role, Timestamp, Uin,
+    Account, Disk, DiskId, DiskState, Image, ImageId, ImageState, Instance, InstanceId, InstanceState,
+    KeyPair, KeyPairId, Limits, Role, Timestamp, Uin,
 };
 
 use crate::{Caller, Command, Refusal};
@@ -263,6 +263,19 @@ pub(crate) async fn own_key_pair(tx: &mut Tx, caller: &Caller, id: &KeyPairId) -
             format!("You have no key pair {id}. DescribeKeyPairs lists those that you have."),
         )
     })
+}
+
+/// One of the caller's own disks in the region of the request, system disks included.
+pub(crate) async fn own_disk(tx: &mut Tx, caller: &Caller, id: &DiskId) -> Result<Disk, Refusal> {
+    let disk = tx.disk(id).await?;
+    disk.filter(|found| found.owner == caller.account.uin && found.region == caller.region)
+        .filter(|found| found.state != DiskState::Terminated)
+        .ok_or_else(|| {
+            Refusal::not_found(
+                "InvalidDiskId.NotFound",
+                format!("You have no disk {id} in {}. Check its ID and the region.", caller.region),
+            )
+        })
 }
 
 /// That no other operation works on the instance.

@@ -5,14 +5,16 @@
 
 use kiln_catalog::ImageView;
 use kiln_model::{
-    Account, ApiKey, AppId, ExportFormat, Image, ImageId, ImageShare, ImageState, ImportClaim, Instance,
-    InstanceId, InstanceType, KeyPairId, Region, RegionId, StopMode, SubAccount, Tag, Task, TaskId, ZoneId,
+    Account, ApiKey, AppId, Disk, DiskId, ExportFormat, Image, ImageId, ImageShare, ImageState, ImportClaim,
+    Instance, InstanceId, InstanceType, KeyPairId, Region, RegionId, StopMode, SubAccount, Tag, Task, TaskId,
+    ZoneId,
 };
 
 use crate::account_command::{
     AccountCommand, AccountQuota, AccountSummary, CreatedSubAccount, Identity, ImportApplications, LimitUse,
     Messages, Operations,
 };
+use crate::disk_command::{DiskCommand, NewDataDisk, SeenDisk};
 use crate::guest_settings::GuestCommand;
 use crate::key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
 use crate::policy::{Report, SupportedOs};
@@ -48,6 +50,7 @@ pub enum Command {
     StopInstances { instances: Vec<InstanceId>, stop: StopMode },
     RebootInstances { instances: Vec<InstanceId>, stop: StopMode },
     TerminateInstances { instances: Vec<InstanceId>, dry_run: bool },
+    Disk(DiskCommand),
     KeyPair(KeyPairCommand),
     Guest(GuestCommand),
     Price(PriceCommand),
@@ -69,6 +72,7 @@ impl Command {
     pub fn changes(&self) -> bool {
         match self {
             Self::Account(command) => return command.changes(),
+            Self::Disk(command) => return command.changes(),
             Self::KeyPair(command) => return command.changes(),
             Self::Guest(command) => return command.changes(),
             Self::Price(command) => return command.changes(),
@@ -224,6 +228,8 @@ pub struct RunInstances {
     pub user_data_base64: Option<String>,
     /// The system disk's size in GiB; the image's size where absent.
     pub system_disk_gib: Option<u64>,
+    /// The data disks that each instance gets.
+    pub data_disks: Vec<NewDataDisk>,
     pub tags: Vec<Tag>,
     /// Makes a repeated request answer with what the first one launched.
     pub client_token: Option<String>,
@@ -321,6 +327,11 @@ pub enum Answer {
         instances: Vec<SeenInstance>,
         total: u64,
     },
+    DisksCreated(Vec<DiskId>),
+    Disks {
+        disks: Vec<SeenDisk>,
+        total: u64,
+    },
     KeyPairs(Vec<SeenKeyPair>),
     /// A new key pair, and the half of it that is kept nowhere.
     KeyPairCreated {
@@ -389,6 +400,8 @@ pub struct SeenInstance {
     pub os_name: String,
     /// The identifier that the guest finds in its firmware.
     pub uuid: String,
+    /// Its data disks, in the order of their places.
+    pub data_disks: Vec<Disk>,
     pub tags: Vec<Tag>,
 }
 

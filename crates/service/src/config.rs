@@ -127,6 +127,11 @@ impl ServiceConfig {
         data_dir.join("catalog.sqlite")
     }
 
+    /// Where the files of data disks are. Beside the instances, on one file system with them.
+    pub(crate) fn disks_dir(&self) -> PathBuf {
+        self.data_dir.join("disks")
+    }
+
     pub(crate) fn instances_dir(&self) -> PathBuf {
         self.data_dir.join("instances")
     }

@@ -12,12 +12,14 @@ mod collection;
 mod command;
 mod config;
 mod confined;
+mod disk_command;
 mod exports;
 mod guest_settings;
 mod jobs;
 mod judgement;
 mod key_pair_command;
 mod ledger;
+mod machine_disks;
 mod machines;
 mod maintenance;
 mod notifications;
@@ -36,6 +38,7 @@ pub use collection::{CollectionReport, collect_garbage};
 pub use command::*;
 pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};
 pub use confined::{Confined, Unfinished, work_confined};
+pub use disk_command::{AttachDisks, CreateDisks, DescribeDisks, DiskCommand, NewDataDisk, SeenDisk};
 pub use guest_settings::{
     GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs, ResetInstance, ResetInstancesPassword,
 };

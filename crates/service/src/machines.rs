@@ -1,4 +1,4 @@
-//! The machines that run on this host, and what each needs beside it: its base disk served, its configuration.
+//! The machines that run on this host, and what each needs beside it: the bases of its disks served, its configuration.
 //!
 //! A machine outlives the service's process. After a restart [`Machines::adopt`] serves the base again, which the
 //! machine's reconnect delay bridges, and takes the machine up. Each base is served on a socket of its own, inside
@@ -6,23 +6,24 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use kiln_guest::place::NetworkFacts;
-use kiln_model::{Instance, InstanceEvent, InstanceId, InstanceState, Timestamp};
-use kiln_nbd::{Export, Listener, Server, SingleExport, SocketAccess};
+use kiln_model::{Disk, Instance, InstanceEvent, InstanceId, InstanceState, Timestamp};
+use kiln_nbd::Server;
 use kiln_qemu::{
     Accelerator, AcceleratorChoice, Detection, Identity, MacAddress, Machine, MachineConfig, Network,
-    PortForward, Qemu, RunState, UserNetwork, layout,
+    PortForward, Qemu, RunState, UserNetwork,
 };
 use tokio::sync::OnceCell;
-use tokio_util::sync::CancellationToken;
 
 use crate::Service;
 use crate::config::{InstanceConfig, InstanceNetwork};
 use crate::jobs::JobError;
+use crate::machine_disks::{Bases, data_disk, data_disks_of};
 
 /// The network that user-mode instances have their addresses in: each sees only itself there.
 const USER_NETWORK: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
@@ -38,10 +39,11 @@ const MAC_PREFIX: [u8; 2] = [0x52, 0x54];
 /// All machines of this host.
 pub(crate) struct Machines {
     dir: PathBuf,
+    disks_dir: PathBuf,
     config: InstanceConfig,
     nbd: Server,
     running: Mutex<HashMap<InstanceId, Machine>>,
-    bases: Mutex<HashMap<InstanceId, CancellationToken>>,
+    bases: Mutex<HashMap<InstanceId, Arc<Bases>>>,
     qemu: OnceCell<Qemu>,
     /// Held while a guest is tried, so that the first launches of a server do not all try one at once.
     detection: tokio::sync::Mutex<Option<Detection>>,
@@ -59,9 +61,11 @@ pub(crate) fn mac_address(ordinal: u32) -> MacAddress {
 }
 
 impl Machines {
-    pub(crate) fn new(dir: PathBuf, config: InstanceConfig, nbd: Server) -> Self {
+    /// Keeps instances in one directory and data disks in another, of one file system.
+    pub(crate) fn new(dir: PathBuf, disks_dir: PathBuf, config: InstanceConfig, nbd: Server) -> Self {
         Self {
             dir,
+            disks_dir,
             config,
             nbd,
             running: Mutex::default(),
@@ -74,6 +78,14 @@ impl Machines {
     /// Where an instance's files are.
     pub(crate) fn dir(&self, instance: &InstanceId) -> PathBuf {
         self.dir.join(instance.as_str())
+    }
+
+    pub(crate) fn disks_dir(&self) -> &Path {
+        &self.disks_dir
+    }
+
+    pub(crate) fn nbd(&self) -> &Server {
+        &self.nbd
     }
 
     /// The machine of an instance, if one runs.
@@ -102,12 +114,12 @@ impl Machines {
     }
 
     /// Whom an instance's QEMU runs as: where the service is root, a user that nothing else has.
-    fn identity(&self, ordinal: u32) -> Option<Identity> {
+    pub(crate) fn identity(&self, ordinal: u32) -> Option<Identity> {
         let id = self.uid_of(ordinal);
         rustix::process::geteuid().is_root().then_some(Identity { uid: id, gid: id })
     }
 
-    fn machine_config(&self, instance: &Instance, accelerator: Accelerator) -> MachineConfig {
+    fn machine_config(&self, instance: &Instance, disks: &[Disk], accelerator: Accelerator) -> MachineConfig {
         MachineConfig {
             dir: self.dir(&instance.id),
             name: instance.id.to_string(),
@@ -117,6 +129,7 @@ impl Machines {
             accelerator,
             base_export: instance.base_manifest.to_string(),
             root_serial: instance.system_disk.to_string(),
+            data_disks: disks.iter().map(data_disk).collect(),
             mac: mac_address(instance.ordinal),
             network: match &self.config.network {
                 InstanceNetwork::Bridge(bridge) => Network::Bridge { bridge: bridge.clone() },
@@ -163,33 +176,18 @@ impl Machines {
         self.config.first_uid.saturating_add(ordinal)
     }
 
-    /// Serves an instance's base disk to its QEMU. Serving it already is fine.
-    pub(crate) async fn serve_base(&self, service: &Service, instance: &Instance) -> Result<(), JobError> {
-        if self.bases.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&instance.id) {
-            return Ok(());
-        }
-        let store = service.store(&instance.region).ok_or_else(|| {
-            JobError::failed("UnsupportedRegion", format!("Region {} is not configured.", instance.region))
-        })?;
-        let device = store.open_disk(&instance.base_manifest).await?;
-        let dir = self.dir(&instance.id);
-        let listener = Listener::unix(&dir.join(layout::BASE_SOCKET), SocketAccess::private())
-            .map_err(|error| JobError::internal(format!("the base disk's socket: {error}")))?;
-        kiln_qemu::share_base_socket(&dir, self.identity(instance.ordinal))?;
-        let export = Export::new(Arc::new(device), format!("base disk of {}", instance.id));
-        let exports = Arc::new(SingleExport::new(instance.base_manifest.as_str(), export));
-        let stop = service.shutdown.child_token();
-        let (server, stopped) = (self.nbd.clone(), stop.clone());
-        service
-            .background
-            .spawn(async move { server.serve(listener, exports, stopped.cancelled_owned()).await });
-        self.bases.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.id.clone(), stop);
-        Ok(())
+    /// What is served to an instance's QEMU, where anything is.
+    pub(crate) fn bases(&self, instance: &InstanceId) -> Option<Arc<Bases>> {
+        self.bases.lock().unwrap_or_else(PoisonError::into_inner).get(instance).cloned()
     }
 
-    fn stop_base(&self, instance: &InstanceId) {
-        if let Some(stop) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).remove(instance) {
-            stop.cancel();
+    pub(crate) fn keep_bases(&self, instance: &InstanceId, bases: Arc<Bases>) {
+        self.bases.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.clone(), bases);
+    }
+
+    fn stop_bases(&self, instance: &InstanceId) {
+        if let Some(bases) = self.bases.lock().unwrap_or_else(PoisonError::into_inner).remove(instance) {
+            bases.stop();
         }
     }
 
@@ -202,13 +200,16 @@ impl Machines {
         if let Some(machine) = self.answering(&instance.id).await? {
             return Ok(machine);
         }
-        self.serve_base(service, instance).await?;
+        let disks = data_disks_of(service, &instance.id).await?;
+        self.place_disks(&instance.id, &disks).await?;
+        self.serve_bases(service, instance, &disks).await?;
         let qemu = self.qemu().await?;
         let accelerator = self.accelerator().await?;
-        let launched = match Machine::launch(qemu, &self.machine_config(instance, accelerator)).await {
+        let launched = match Machine::launch(qemu, &self.machine_config(instance, &disks, accelerator)).await
+        {
             Err(kiln_qemu::Error::StartFailed { reason }) if self.may_fall_back(accelerator) => {
                 self.fall_back(&reason).await;
-                Machine::launch(qemu, &self.machine_config(instance, Accelerator::Tcg)).await
+                Machine::launch(qemu, &self.machine_config(instance, &disks, Accelerator::Tcg)).await
             }
             launched => launched,
         };
@@ -221,7 +222,7 @@ impl Machines {
                 Ok(machine)
             }
             Err(error) => {
-                self.stop_base(&instance.id);
+                self.stop_bases(&instance.id);
                 Err(error.into())
             }
         }
@@ -230,7 +231,7 @@ impl Machines {
     /// The instance's machine, once it is known to work; `None` where none runs.
     ///
     /// One that was taken up while QEMU was still starting may end yet: without a server for its base it cannot start.
-    async fn answering(&self, id: &InstanceId) -> Result<Option<Machine>, JobError> {
+    pub(crate) async fn answering(&self, id: &InstanceId) -> Result<Option<Machine>, JobError> {
         let deadline = Instant::now() + kiln_qemu::START_TIMEOUT;
         while let Some(machine) = self.get(id) {
             let state = machine.state();
@@ -265,10 +266,11 @@ impl Machines {
         if !dir.is_dir() {
             return Ok(false);
         }
-        // First of all the base: a guest may be waiting for its disk.
-        self.serve_base(service, instance).await?;
+        // First of all the bases: a guest may be waiting for its disk.
+        let disks = data_disks_of(service, &instance.id).await?;
+        self.serve_bases(service, instance, &disks).await?;
         let Some(machine) = Machine::adopt(&dir).await? else {
-            self.stop_base(&instance.id);
+            self.stop_bases(&instance.id);
             return Ok(false);
         };
         self.watch(service, &instance.id, machine.clone());
@@ -283,10 +285,12 @@ impl Machines {
         if kiln_qemu::disk_layers(&self.dir(&instance.id)).len() == 1 {
             return Ok(());
         }
-        self.serve_base(service, instance).await?;
-        let config = self.machine_config(instance, Accelerator::Tcg);
+        let disks = data_disks_of(service, &instance.id).await?;
+        self.place_disks(&instance.id, &disks).await?;
+        self.serve_bases(service, instance, &disks).await?;
+        let config = self.machine_config(instance, &disks, Accelerator::Tcg);
         let settled = kiln_qemu::settle_disk(self.qemu().await?, &config).await;
-        self.stop_base(&instance.id);
+        self.stop_bases(&instance.id);
         Ok(settled?)
     }
 
@@ -315,7 +319,7 @@ impl Machines {
         let known = running.get(instance).is_some_and(|machine| machine.pid() == ended.pid());
         if known {
             running.remove(instance);
-            self.stop_base(instance);
+            self.stop_bases(instance);
         }
         known
     }

@@ -1,7 +1,9 @@
 //! The service itself: what all use cases share, how it starts, and how it stops.
 
 use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,7 +103,8 @@ impl Service {
     /// [`StartError`] names the part that could not be opened.
     pub async fn start(config: ServiceConfig, catalog: Catalog) -> Result<Arc<Self>, StartError> {
         let nbd = kiln_nbd::Server::new(kiln_nbd::Limits::default())?;
-        let instances_dir = config.instances_dir();
+        let (instances_dir, disks_dir) = (config.instances_dir(), config.disks_dir());
+        make_private_dir(&disks_dir)?;
         for dir in [instances_dir.as_path(), config.export_socket().parent().unwrap_or(&config.data_dir)] {
             std::fs::create_dir_all(dir)
                 .map_err(|source| StartError::Directory { path: dir.display().to_string(), source })?;
@@ -118,7 +121,7 @@ impl Service {
         };
         let unix = Listener::unix(&config.export_socket(), SocketAccess::private())?;
         let service = Arc::new(Self {
-            machines: Machines::new(instances_dir, config.instances.clone(), nbd.clone()),
+            machines: Machines::new(instances_dir, disks_dir, config.instances.clone(), nbd.clone()),
             fetcher: Fetcher::new(config.transfer.clone())?,
             senders: Senders::new(&config.notifications)?,
             export_tickets: Tickets::new(EXPORT_LIFE),
@@ -159,6 +162,10 @@ impl Service {
         tx.commit().await?;
         if let Err(error) = jobs::sweep_staging(self).await {
             tracing::warn!(%error, "what ended imports left could not be removed");
+        }
+        let disks = self.catalog.read().await?.living_disks().await?;
+        if let Err(error) = self.machines.sweep_disks(&disks).await {
+            tracing::warn!(%error, "what removed disks left could not be removed");
         }
         let living = self.catalog.read().await?.living_instances().await?;
         for instance in living {
@@ -315,4 +322,10 @@ impl Service {
         let own = self.catalog.read().await?.limits_override(owner).await?;
         Ok(own.unwrap_or(self.config.limits))
     }
+}
+
+/// Nobody but the service reaches what is in there: guests' processes have names of their own for their files.
+fn make_private_dir(dir: &Path) -> Result<(), StartError> {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    made.map_err(|source| StartError::Directory { path: dir.display().to_string(), source })
 }

@@ -82,6 +82,8 @@ async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error
     set("InstanceName", run.name.map(Value::from));
     set("InstanceType", run.instance_type.map(Value::from));
     set("SystemDisk", run.disk.map(|gib| json!({ "DiskSize": gib })));
+    let data_disks: Vec<Value> = run.data_disks.iter().map(|gib| json!({ "DiskSize": gib })).collect();
+    set("DataDisks", (!data_disks.is_empty()).then(|| data_disks.into()));
     set("LoginSettings", login(&run.key_pairs, run.password_stdin)?);
     if let Some(file) = &run.user_data {
         let data = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;

@@ -3,6 +3,7 @@
 mod account;
 mod bucket;
 mod convert;
+mod disk;
 mod doctor;
 mod image;
 mod instance;
@@ -53,6 +54,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Bucket(command) => bucket::run(&objects(&connection).await?, form, command).await?,
         Command::Object(command) => bucket::run_object(&objects(&connection).await?, form, command).await?,
         Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,
+        Command::Disk(command) => disk::run(&Client::new(&connection)?, form, command).await?,
         Command::KeyPair(command) => key_pair::run(&Client::new(&connection)?, form, command).await?,
         Command::Task(command) => task::run(&Client::new(&connection)?, form, command).await?,
     }

@@ -118,6 +118,7 @@ impl World {
             memory_bytes: 32 << 20,
             accelerator: Accelerator::Tcg,
             base_export: EXPORT.into(),
+            data_disks: Vec::new(),
             root_serial: "disk-test".into(),
             mac: MacAddress::new([0x52, 0x54, 0, 0, 0, 1]).expect("unicast"),
             network: Network::User(UserNetwork {

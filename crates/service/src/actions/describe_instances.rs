@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kiln_catalog::{InstanceQuery, Tx};
-use kiln_model::{InstanceId, InstanceState, Timestamp, ZoneId};
+use kiln_model::{Disk, InstanceId, InstanceState, Timestamp, ZoneId};
 use kiln_qemu::layout;
 
 use super::tags;
@@ -38,12 +38,15 @@ pub(super) async fn perform(
     let (found, total) = tx.instances(&query).await?;
     let ids = found.iter().map(|instance| instance.id.as_str());
     let mut tags = tx.tags_of(caller.account.uin, ids).await?;
+    let mut disks = tx.data_disks_of(found.iter().map(|instance| &instance.id)).await?;
     let mut instances = Vec::with_capacity(found.len());
     for instance in found {
         let os_name = tx.image(&instance.image).await?.map(|image| image.facts.os_name).unwrap_or_default();
         let uuid = machine_uuid(&instance.id).to_string();
         let tags = tags.remove(instance.id.as_str()).unwrap_or_default();
-        instances.push(SeenInstance { instance, os_name, uuid, tags });
+        let at = |disk: &mut Disk| disk.attachment.as_ref().is_some_and(|at| at.instance == instance.id);
+        let data_disks = disks.extract_if(.., at).collect();
+        instances.push(SeenInstance { instance, os_name, uuid, data_disks, tags });
     }
     Ok(Answer::Instances { instances, total })
 }

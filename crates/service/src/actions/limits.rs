@@ -41,6 +41,7 @@ pub(super) async fn describe(
             limits.instances_per_region,
             tx.count_instances(uin, region).await?,
         ),
+        used(LimitKind::DisksPerRegion, limits.disks_per_region, tx.count_disks(uin, region).await?),
         of(LimitKind::SystemDiskGib, limits.system_disk_bytes >> 30),
         of(LimitKind::ImageNameChars, limits.image_name_chars.into()),
         of(LimitKind::ImageDescriptionChars, limits.image_description_chars.into()),

@@ -2,10 +2,13 @@
 
 mod account_commands;
 mod accounts;
+mod attach_disks;
+mod client_tokens;
 mod create_image;
 mod delete_images;
 mod describe_images;
 mod describe_instances;
+mod disks;
 mod export_images;
 mod exports;
 mod guest_settings;
@@ -91,6 +94,7 @@ pub(crate) async fn perform(
         Command::TerminateInstances { instances, dry_run } => {
             power_instances::terminate(service, caller, &instances, dry_run).await
         }
+        Command::Disk(command) => disks::perform(service, caller, command).await,
         Command::KeyPair(command) => key_pairs::perform(service, caller, command).await,
         Command::Guest(command) => guest_settings::perform(service, caller, command).await,
         Command::Price(command) => prices::perform(service, caller, command).await,
@@ -141,6 +145,7 @@ pub(crate) fn outcome(answer: &Answer) -> String {
             texts.collect::<Vec<_>>().join(", ")
         }
         Answer::Launched(instances) => list(instances),
+        Answer::DisksCreated(disks) => list(disks),
         Answer::AccountCreated { account, .. } => account.uin.to_string(),
         Answer::SubAccountCreated(created) => created.sub_account.uin.to_string(),
         Answer::ApiKeyCreated(key) => key.secret_id.to_string(),
@@ -168,6 +173,7 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::StopInstances { instances, .. } => ("StopInstances", list(instances)),
         Command::RebootInstances { instances, .. } => ("RebootInstances", list(instances)),
         Command::TerminateInstances { instances, .. } => ("TerminateInstances", list(instances)),
+        Command::Disk(command) => command.name_and_subject(),
         Command::KeyPair(command) => command.name_and_subject(),
         Command::Guest(command) => command.name_and_subject(),
         Command::Price(command) => command.name_and_subject(),

@@ -2,19 +2,19 @@
 
 use std::sync::Arc;
 
-use kiln_catalog::{ClientTokenUse, Tx};
+use kiln_catalog::Tx;
 use kiln_model::{
-    BootMode, DiskId, Image, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
+    Attachment, BootMode, DiskId, Image, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
     LaunchSettings, Limits, OperationState, Region, TaskKind, Timestamp, Zone, ZoneId,
 };
 
-use super::{commit_tasks, tags};
+use super::client_tokens::Repeatable;
+use super::{commit_tasks, disks, tags};
 use crate::machines::private_address;
-use crate::{Answer, Caller, Refusal, RunInstances, Service, checks};
+use crate::{Answer, Caller, NewDataDisk, Refusal, RunInstances, Service, checks};
 
 const MAX_COUNT: u32 = 100;
 const MAX_NAME_CHARS: usize = 128;
-const MAX_CLIENT_TOKEN_CHARS: usize = 64;
 const DEFAULT_NAME: &str = "Unnamed";
 const GIB: u64 = 1 << 30;
 const ACTION: &str = "RunInstances";
@@ -24,13 +24,16 @@ pub(super) async fn perform(
     caller: &Caller,
     request: RunInstances,
 ) -> Result<Answer, Refusal> {
+    let repeatable = Repeatable::new(ACTION, request.client_token.as_deref(), &request);
+    repeatable.check("InvalidClientToken.TooLong")?;
     check_form(&request)?;
     let limits = service.limits_of(caller.account.uin).await?;
     let instance_type = instance_type(service, request.instance_type.as_deref())?;
     let zone = zone(service, caller, request.zone.as_ref())?;
     qemu_is_there(service).await?;
     let mut tx = service.catalog.write().await?;
-    if let Some(launched) = launched_before(&mut tx, caller, &request).await? {
+    let reused = "InvalidParameterValue.ClientTokenReused";
+    if let Some(launched) = repeatable.answered(&mut tx, caller, reused).await? {
         return Ok(Answer::Launched(launched));
     }
     let (image, _) = checks::visible_image(&mut tx, caller, &request.image).await?;
@@ -38,19 +41,27 @@ pub(super) async fn perform(
     firmware_is_there(&image)?;
     let system_disk_bytes = system_disk_bytes(&image, &request)?;
     check_key_pairs(&mut tx, caller, &request).await?;
-    check_quota(&mut tx, caller, request.count, &limits).await?;
+    let data_disk_bytes = data_disk_bytes(&request)?;
+    check_quota(&mut tx, caller, &request, &limits).await?;
     if request.dry_run {
         return Ok(Answer::DryRunPassed);
     }
     let mut launched = Vec::with_capacity(request.count as usize);
     for number in 1..=request.count {
-        let instance =
-            Launch { caller, request: &request, image: &image, zone, instance_type, system_disk_bytes }
-                .instance(&mut tx, number)
-                .await?;
+        let instance = Launch {
+            caller,
+            request: &request,
+            image: &image,
+            zone,
+            instance_type,
+            system_disk_bytes,
+            data_disk_bytes: &data_disk_bytes,
+        }
+        .instance(&mut tx, number)
+        .await?;
         launched.push(instance);
     }
-    remember(&mut tx, caller, &request, &launched).await?;
+    repeatable.remember(&mut tx, caller, &launched).await?;
     commit_tasks(service, tx).await?;
     Ok(Answer::Launched(launched))
 }
@@ -88,14 +99,6 @@ fn check_form(request: &RunInstances) -> Result<(), Refusal> {
             format!("InstanceName has more than {MAX_NAME_CHARS} characters."),
         ));
     }
-    if let Some(token) = &request.client_token
-        && token.chars().count() > MAX_CLIENT_TOKEN_CHARS
-    {
-        return Err(Refusal::invalid(
-            "InvalidClientToken.TooLong",
-            format!("ClientToken has more than {MAX_CLIENT_TOKEN_CHARS} characters."),
-        ));
-    }
     if let Some(hostname) = &request.hostname {
         check_hostname(hostname)?;
     }
@@ -105,6 +108,7 @@ fn check_form(request: &RunInstances) -> Result<(), Refusal> {
     if let Some(encoded) = &request.user_data_base64 {
         check_user_data(encoded)?;
     }
+    check_data_disks(&request.data_disks)?;
     tags::check(&request.tags, &tags::CVM)
 }
 
@@ -224,7 +228,37 @@ async fn check_key_pairs(tx: &mut Tx, caller: &Caller, request: &RunInstances) -
     Ok(())
 }
 
-async fn check_quota(tx: &mut Tx, caller: &Caller, count: u32, limits: &Limits) -> Result<(), Refusal> {
+fn check_data_disks(data_disks: &[NewDataDisk]) -> Result<(), Refusal> {
+    for disk in data_disks {
+        disks::check_name(disk.name.as_deref(), "DataDisks.DiskName")?;
+    }
+    let most = kiln_qemu::MAX_DATA_DISKS;
+    if data_disks.len() > usize::from(most) {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.LimitExceeded",
+            format!("DataDisks has {} entries; an instance can have {most}.", data_disks.len()),
+        ));
+    }
+    Ok(())
+}
+
+/// The sizes of the data disks that were asked for.
+fn data_disk_bytes(request: &RunInstances) -> Result<Vec<u64>, Refusal> {
+    let size = |disk: &NewDataDisk| {
+        disks::size_bytes(Some(disk.size_gib), disk.snapshot.as_ref(), "DataDisks.DiskSize")
+    };
+    request.data_disks.iter().map(size).collect()
+}
+
+async fn check_quota(
+    tx: &mut Tx,
+    caller: &Caller,
+    request: &RunInstances,
+    limits: &Limits,
+) -> Result<(), Refusal> {
+    let count = request.count;
+    let new_disks = count.saturating_mul(u32::try_from(request.data_disks.len()).unwrap_or(u32::MAX));
+    disks::check_room(tx, caller, new_disks, limits, "ResourceInsufficient.CloudDiskUnavailable").await?;
     let used = tx.count_instances(caller.account.uin, &caller.region).await?;
     if used.saturating_add(count) <= limits.instances_per_region {
         return Ok(());
@@ -239,39 +273,6 @@ async fn check_quota(tx: &mut Tx, caller: &Caller, count: u32, limits: &Limits) 
     ))
 }
 
-/// What a request with the same ClientToken launched before.
-async fn launched_before(
-    tx: &mut Tx,
-    caller: &Caller,
-    request: &RunInstances,
-) -> Result<Option<Vec<InstanceId>>, Refusal> {
-    let Some(token) = &request.client_token else { return Ok(None) };
-    let Some(used) = tx.client_token(caller.account.uin, ACTION, token).await? else { return Ok(None) };
-    if used.request_digest != digest(request) {
-        return Err(Refusal::conflict(
-            "InvalidParameterValue.ClientTokenReused",
-            "ClientToken was used for a different request. Use a new one for a new request.",
-        ));
-    }
-    serde_json::from_value(used.answer).map(Some).map_err(Refusal::internal)
-}
-
-async fn remember(
-    tx: &mut Tx,
-    caller: &Caller,
-    request: &RunInstances,
-    launched: &[InstanceId],
-) -> Result<(), Refusal> {
-    let Some(token) = &request.client_token else { return Ok(()) };
-    let answer = serde_json::to_value(launched).map_err(Refusal::internal)?;
-    let used = ClientTokenUse { request_digest: digest(request), answer, at: Timestamp::now() };
-    Ok(tx.insert_client_token(caller.account.uin, ACTION, token, &used).await?)
-}
-
-fn digest(request: &RunInstances) -> String {
-    kiln_block::Digest::of(format!("{request:?}").as_bytes()).to_string()
-}
-
 /// What the instances of one request have in common.
 struct Launch<'a> {
     caller: &'a Caller,
@@ -280,6 +281,8 @@ struct Launch<'a> {
     zone: &'a Zone,
     instance_type: &'a InstanceType,
     system_disk_bytes: u64,
+    /// Of each data disk that the request names.
+    data_disk_bytes: &'a [u64],
 }
 
 impl Launch<'_> {
@@ -329,8 +332,25 @@ impl Launch<'_> {
             created_at: Timestamp::now(),
         };
         tx.insert_instance(&instance).await?;
+        self.insert_data_disks(tx, &id).await?;
         tags::put(tx, self.caller, id.as_str(), &self.request.tags, &tags::CVM).await?;
         Ok(id)
+    }
+
+    async fn insert_data_disks(&self, tx: &mut Tx, instance: &InstanceId) -> Result<(), Refusal> {
+        let wanted = self.request.data_disks.iter().zip(self.data_disk_bytes);
+        for ((disk, size_bytes), slot) in wanted.zip(0..) {
+            let at = Attachment { instance: instance.clone(), slot };
+            disks::NewDisk {
+                name: disk.name.as_deref(),
+                zone: &self.zone.id,
+                size_bytes: *size_bytes,
+                at: Some((at, disk.delete_with_instance)),
+            }
+            .insert(tx, self.caller)
+            .await?;
+        }
+        Ok(())
     }
 
     /// A name, with a number behind it where one request launches several.

@@ -37,6 +37,15 @@ pub(super) const CVM: Codes = Codes {
     too_many_kept: "LimitExceeded.TagResourceQuota",
 };
 
+/// The codes of the CBS service.
+pub(super) const CBS: Codes = Codes {
+    key: "InvalidParameterValue",
+    value: "InvalidParameterValue",
+    twice: "InvalidParameterValue",
+    too_many_asked: "InvalidParameterValue.LimitExceeded",
+    too_many_kept: "LimitExceeded.TagQuotaLimitExceeded",
+};
+
 /// The codes of the tag service.
 const TAG: Codes = Codes {
     key: "InvalidParameterValue.TagKeyCharacterIllegal",
@@ -244,6 +253,7 @@ async fn check_target(tx: &mut Tx, caller: &Caller, target: &TagTarget) -> Resul
     let found = match &target.resource {
         Resource::Image(id) => checks::own_image(tx, &there, id).await.map(|_| ()),
         Resource::Instance(id) => checks::own_instance(tx, &there, id).await.map(|_| ()),
+        Resource::Disk(id) => checks::own_disk(tx, &there, id).await.map(|_| ()),
         Resource::KeyPair(id) => checks::own_key_pair(tx, caller, id).await.map(|_| ()),
     };
     found.map_err(|refusal| match refusal.kind {

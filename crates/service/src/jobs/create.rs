@@ -109,7 +109,7 @@ pub(super) async fn write_empty_overlay(path: PathBuf, size_bytes: u64) -> Resul
 }
 
 /// A new file in place of whatever an earlier try left.
-pub(super) fn new_file(path: &Path) -> std::io::Result<File> {
+pub(crate) fn new_file(path: &Path) -> std::io::Result<File> {
     if let Err(error) = std::fs::remove_file(path)
         && error.kind() != std::io::ErrorKind::NotFound
     {

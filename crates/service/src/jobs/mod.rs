@@ -5,6 +5,7 @@
 //! which the worker records. Nothing is ever left in a state that only a person could mend.
 
 mod create;
+mod disks;
 mod export;
 mod import;
 mod launch;
@@ -24,6 +25,7 @@ use kiln_chunk_store::{Amounts, ChunkIndex, Ledger, Target};
 use kiln_model::{Failure, Task, TaskKind};
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use create::new_file;
 pub(crate) use export::output_format;
 pub(crate) use import::sweep_staging;
 pub(crate) use worker::{cancelled, record_failure, spawn_workers};
@@ -209,6 +211,8 @@ async fn run(context: &JobContext) -> Result<(), JobError> {
         TaskKind::StopInstance { instance, stop } => power::stop(context, instance, *stop).await,
         TaskKind::RebootInstance { instance, stop } => power::reboot(context, instance, *stop).await,
         TaskKind::ResetInstance { instance } => reset::run(context, instance).await,
+        TaskKind::AttachDisks { instance, disks } => disks::attach(context, instance, disks).await,
+        TaskKind::DetachDisks { instance, disks } => disks::detach(context, instance, disks).await,
         TaskKind::TerminateInstance { instance } => terminate::run(context, instance).await,
     }
 }

@@ -135,6 +135,10 @@ pub(super) async fn complete(
             super::launch::forget_change(&mut tx, instance).await?;
         }
     }
+    let removed = match state {
+        InstanceState::Terminated => super::disks::leave(&mut tx, id).await?,
+        _ => Vec::new(),
+    };
     let present = instance.map(|instance| instance.state);
     if present != Some(state) {
         tx.transition_instance(id, event, now).await?;
@@ -142,6 +146,7 @@ pub(super) async fn complete(
     release(&mut tx, id, &task.id).await?;
     tx.finish_task(&task.id, task.fence, TaskEvent::Succeeded, None, now).await?;
     tx.commit().await?;
+    context.service.machines.remove_disks(&removed).await;
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Removing an instance: its machine, its system disk, its files.
+//! Removing an instance: its machine, its system disk, its files, the data disks that go with it.
 
 use kiln_model::{InstanceEvent, InstanceId, InstanceState, StopMode};
 

@@ -34,6 +34,8 @@ const INSTANCE_KINDS: &[&str] = &[
     "stop_instance",
     "reboot_instance",
     "reset_instance",
+    "attach_disks",
+    "detach_disks",
     "terminate_instance",
 ];
 
@@ -237,6 +239,8 @@ fn action_of(kind: &TaskKind) -> &'static str {
         TaskKind::StopInstance { .. } => "StopInstances",
         TaskKind::RebootInstance { .. } => "RebootInstances",
         TaskKind::ResetInstance { .. } => "ResetInstance",
+        TaskKind::AttachDisks { .. } => "AttachDisks",
+        TaskKind::DetachDisks { .. } => "DetachDisks",
         TaskKind::TerminateInstance { .. } => "TerminateInstances",
     }
 }
@@ -262,6 +266,7 @@ pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) 
     if let Some(image) = task.kind.image() {
         tx.transition_image(image, ImageEvent::Failed, Some(failure), now).await?;
     }
+    super::disks::record_failure(tx, &task.kind, failure).await?;
     let Some(id) = task.kind.instance() else { return Ok(()) };
     let Some(instance) = tx.instance(id).await? else { return Ok(()) };
     super::launch::forget_password(tx, &instance).await?;

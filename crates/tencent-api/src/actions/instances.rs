@@ -92,7 +92,7 @@ fn stop_mode(arguments: &Arguments, force: &'static str) -> Result<StopMode, Err
 
 pub(super) const TERMINATE: &[Parameter] = &[
     required("InstanceIds", Kind::Texts),
-    // There are neither addresses nor data disks of their own.
+    // There are no addresses, and no disks that were paid for in advance.
     harmless("ReleaseAddress", Kind::Flag),
     harmless("ReleasePrepaidDataDisks", Kind::Flag),
     // Not in the public definition, but every other destructive action has it.

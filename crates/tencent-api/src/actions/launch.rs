@@ -4,7 +4,7 @@
 //! has anyway, or for a service that only watches it, passes.
 
 use kiln_model::ZoneId;
-use kiln_service::{Command, RunInstances};
+use kiln_service::{Command, NewDataDisk, RunInstances};
 
 use super::images::{IMAGE_ID, TAG_SPECIFICATION, tags};
 use super::key_pairs::KEY_PAIR_ID;
@@ -14,7 +14,7 @@ use crate::parameter::{Arguments, Kind, Parameter, harmless, only, optional, ref
 pub(super) const NO_NETWORKS: &str =
     "every instance is in the network that the server's configuration gives it";
 pub(super) const NO_HOSTS: &str = "there are no dedicated hosts, clusters or groups; leave it out";
-const NO_ENCRYPTION: &str = "disks are not encrypted by the service";
+pub(super) const NO_ENCRYPTION: &str = "disks are not encrypted by the service";
 const NO_ADDRESSES: &str = "instances get a private address only; leave it out";
 
 pub(super) const PLACEMENT: &[Parameter] = &[
@@ -37,6 +37,29 @@ pub(super) const SYSTEM_DISK: &[Parameter] = &[
     only("Encrypt", Kind::Flag, &["false"], NO_ENCRYPTION),
     refused("KmsKeyId", NO_ENCRYPTION),
 ];
+
+pub(super) const DATA_DISKS: &[Parameter] = &[
+    required("DiskSize", Kind::Integer),
+    harmless("DiskType", Kind::Text),
+    refused("DiskId", "a launch makes its data disks; attach one that there is with AttachDisks"),
+    optional("DeleteWithInstance", Kind::Flag),
+    optional("SnapshotId", Kind::Text),
+    only("Encrypt", Kind::Flag, &["false"], NO_ENCRYPTION),
+    refused("KmsKeyId", NO_ENCRYPTION),
+    only("ThroughputPerformance", Kind::Integer, &["0"], "all disks are as fast as the host; leave it out"),
+    refused("CdcId", NO_HOSTS),
+    only("BurstPerformance", Kind::Flag, &["false"], "all disks are as fast as the host; leave it out"),
+    optional("DiskName", Kind::Text),
+];
+
+fn data_disk(given: &Arguments) -> Result<NewDataDisk, Error> {
+    Ok(NewDataDisk {
+        name: given.text("DiskName"),
+        size_gib: given.integer("DiskSize").unwrap_or_default(),
+        snapshot: given.id("SnapshotId", "InvalidParameterValue.SnapshotIdMalformed")?,
+        delete_with_instance: given.optional_flag("DeleteWithInstance").unwrap_or(true),
+    })
+}
 
 pub(super) const PRIVATE_CLOUD: &[Parameter] = &[
     only("VpcId", Kind::Text, &["DEFAULT"], NO_NETWORKS),
@@ -85,7 +108,7 @@ pub(super) const RUN: &[Parameter] = &[
     optional("InstanceType", Kind::Text),
     required("ImageId", Kind::Text),
     optional("SystemDisk", Kind::Object(SYSTEM_DISK)),
-    refused("DataDisks", "instances have a system disk only; make it larger with SystemDisk.DiskSize"),
+    optional("DataDisks", Kind::Objects(DATA_DISKS)),
     harmless("VirtualPrivateCloud", Kind::Object(PRIVATE_CLOUD)),
     harmless("InternetAccessible", Kind::Object(INTERNET)),
     optional("InstanceCount", Kind::Integer),
@@ -136,6 +159,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Command, Error> {
         key_pairs: key_pairs.unwrap_or_default(),
         user_data_base64: arguments.text("UserData"),
         system_disk_gib: arguments.object("SystemDisk").and_then(|disk| disk.integer("DiskSize")),
+        data_disks: arguments.objects("DataDisks").iter().map(data_disk).collect::<Result<_, _>>()?,
         tags: tags(arguments, "instance")?,
         client_token: arguments.text("ClientToken"),
         dry_run: arguments.flag("DryRun"),

@@ -4,6 +4,7 @@
 //! decided in one place. Not here: carrying anything out.
 
 mod accounts;
+mod disks;
 mod images;
 mod instances;
 mod key_pairs;
@@ -18,8 +19,8 @@ use crate::envelope::Object;
 use crate::error::{Error, shortened};
 use crate::parameter::{Arguments, Parameter};
 use crate::render::{
-    accepted, account, image, instance, instance_type, key_pair, limits, message, operation, place, price,
-    tag, task,
+    accepted, account, disk, image, instance, instance_type, key_pair, limits, message, operation, place,
+    price, tag, task,
 };
 
 /// A service and its one version.
@@ -32,10 +33,11 @@ pub(crate) struct ServiceVersion {
 }
 
 const CVM: ServiceVersion = ServiceVersion { service: "cvm", version: "2017-03-12" };
+const CBS: ServiceVersion = ServiceVersion { service: "cbs", version: "2017-03-12" };
 const TAG: ServiceVersion = ServiceVersion { service: "tag", version: "2018-08-13" };
 const STS: ServiceVersion = ServiceVersion { service: "sts", version: "2018-08-13" };
 const KILN: ServiceVersion = ServiceVersion { service: "kiln", version: "2026-11-01" };
-const SERVICES: [ServiceVersion; 4] = [CVM, TAG, STS, KILN];
+const SERVICES: [ServiceVersion; 5] = [CVM, CBS, TAG, STS, KILN];
 
 /// Whether an action works in a region.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,6 +159,11 @@ pub(crate) static ACTIONS: &[Action] = {
     action(CVM, "ModifyKeyPairAttribute", Needed, key_pairs::MODIFY, key_pairs::modify, accepted::nothing),
     action(CVM, "DescribeKeyPairs", Needed, key_pairs::DESCRIBE, key_pairs::describe, key_pair::list),
     action(CVM, "DeleteKeyPairs", Needed, key_pairs::DELETE, key_pairs::delete, accepted::nothing),
+    action(CBS, "CreateDisks", Needed, disks::CREATE, disks::create, disk::created),
+    action(CBS, "DescribeDisks", Needed, disks::DESCRIBE, disks::describe, disk::list),
+    action(CBS, "AttachDisks", Needed, disks::ATTACH, disks::attach, accepted::nothing),
+    action(CBS, "DetachDisks", Needed, disks::DETACH, disks::detach, accepted::nothing),
+    action(CBS, "TerminateDisks", Needed, disks::TERMINATE, disks::terminate, accepted::nothing),
     action(TAG, "DescribeResourceTags", Unneeded, tags::DESCRIBE, tags::describe, tag::list),
     action(TAG, "ModifyResourceTags", Unneeded, tags::MODIFY, tags::modify, accepted::nothing),
     action(TAG, "TagResources", Unneeded, tags::TAG_RESOURCES, tags::tag, tag::failures),

@@ -8,7 +8,7 @@ use kiln_service::{Command, InquirePriceResetInstance, InquirePriceRunInstances,
 use super::images::{IMAGE_ID, TAG_SPECIFICATION};
 use super::instances::INSTANCE_ID;
 use super::launch::{
-    ENHANCED, INTERNET, LOGIN, NO_HOSTS, NO_NETWORKS, PLACEMENT, PRIVATE_CLOUD, SYSTEM_DISK,
+    DATA_DISKS, ENHANCED, INTERNET, LOGIN, NO_HOSTS, NO_NETWORKS, PLACEMENT, PRIVATE_CLOUD, SYSTEM_DISK,
 };
 use crate::error::Error;
 use crate::parameter::{Arguments, Kind, Parameter, harmless, optional, refused, required};
@@ -23,7 +23,7 @@ pub(super) const RUN: &[Parameter] = &[
     optional("InstanceType", Kind::Text),
     // Disks and traffic are free.
     harmless("SystemDisk", Kind::Object(SYSTEM_DISK)),
-    refused("DataDisks", "instances have a system disk only; leave it out"),
+    harmless("DataDisks", Kind::Objects(DATA_DISKS)),
     harmless("VirtualPrivateCloud", Kind::Object(PRIVATE_CLOUD)),
     harmless("InternetAccessible", Kind::Object(INTERNET)),
     optional("InstanceCount", Kind::Integer),

@@ -1,13 +1,11 @@
 //! Images, their shares, quota and exports.
 
-use kiln_model::{
-    Architecture, DiskUsage, Image, ImageDisk, ImageKind, ImageOrigin, ImageState, LicenseType,
-};
+use kiln_model::{Architecture, Image, ImageDisk, ImageKind, ImageOrigin, ImageState, LicenseType};
 use kiln_service::policy::{Finding, Report, Severity};
 use kiln_service::{Answer, ImageView, SeenImage};
 use serde_json::{Value, json};
 
-use super::{gib, members, tag};
+use super::{disk, gib, members, tag};
 use crate::actions::Rendering;
 use crate::envelope::Object;
 use crate::error::Error;
@@ -65,12 +63,9 @@ fn image(seen: &SeenImage) -> Value {
     shape
 }
 
-fn snapshot(disk: &ImageDisk) -> Value {
-    let usage = match disk.usage {
-        DiskUsage::System => "SYSTEM_DISK",
-        DiskUsage::Data => "DATA_DISK",
-    };
-    json!({"SnapshotId": disk.snapshot, "DiskUsage": usage, "DiskSize": gib(disk.size_bytes)})
+fn snapshot(found: &ImageDisk) -> Value {
+    let usage = disk::usage_name(found.usage);
+    json!({"SnapshotId": found.snapshot, "DiskUsage": usage, "DiskSize": gib(found.size_bytes)})
 }
 
 fn state_name(state: ImageState) -> &'static str {

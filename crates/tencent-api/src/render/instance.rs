@@ -4,13 +4,12 @@ use kiln_model::{Instance, InstanceState, OperationState};
 use kiln_service::{Answer, SeenInstance};
 use serde_json::{Value, json};
 
+use super::disk::{self, DISK_TYPE};
 use super::{gib, members, tag};
 use crate::actions::Rendering;
 use crate::envelope::Object;
 use crate::error::Error;
 
-/// The kind that all disks are shown as: the default of clients that compare what they asked for with what is there.
-const DISK_TYPE: &str = "CLOUD_PREMIUM";
 /// The user that passwords and keys are for.
 const LOGIN_USER: &str = "root";
 const SSH_PORT: u16 = 22;
@@ -56,6 +55,7 @@ fn instance(seen: &SeenInstance) -> Value {
     let mut shape = fixed_members();
     shape.extend(own_members(&seen.instance));
     shape.insert("OsName".to_owned(), seen.os_name.as_str().into());
+    shape.insert("DataDisks".to_owned(), seen.data_disks.iter().map(disk::of_instance).collect());
     shape.insert("Uuid".to_owned(), seen.uuid.as_str().into());
     shape.insert("Tags".to_owned(), tag::of_resource(&seen.tags));
     Value::Object(shape)
@@ -103,7 +103,6 @@ fn fixed_members() -> Object {
     let shape = json!({
         "RestrictState": "NORMAL",
         "InstanceChargeType": "POSTPAID_BY_HOUR",
-        "DataDisks": [],
         "PublicIpAddresses": [],
         "InternetAccessible": {
             "InternetChargeType": "TRAFFIC_POSTPAID_BY_HOUR",

@@ -5,6 +5,7 @@
 
 pub(crate) mod accepted;
 pub(crate) mod account;
+pub(crate) mod disk;
 pub(crate) mod image;
 pub(crate) mod instance;
 pub(crate) mod instance_type;

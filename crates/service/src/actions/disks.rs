@@ -1,0 +1,339 @@
+//! CreateDisks, DescribeDisks, TerminateDisks: data disks as such. Which instance has one is `attach_disks`' business.
+
+use std::sync::Arc;
+
+use kiln_catalog::{DiskQuery, Tx};
+use kiln_model::{
+    Attachment, Disk, DiskEvent, DiskId, DiskState, DiskUsage, Limits, SnapshotId, Timestamp, ZoneId,
+};
+
+use super::client_tokens::Repeatable;
+use super::{attach_disks, run_instances, tags};
+use crate::{
+    Answer, Caller, CreateDisks, DescribeDisks, DiskCommand, Filter, Refusal, SeenDisk, Service, checks,
+};
+
+const GIB: u64 = 1 << 30;
+/// The largest disk, in GiB.
+const MAX_GIB: u64 = 32_000;
+const MAX_COUNT: u32 = 20;
+const MAX_NAME_BYTES: usize = 60;
+const DEFAULT_NAME: &str = "Unnamed";
+const MAX_IDS: usize = 100;
+const MAX_FILTERS: usize = 10;
+const MAX_FILTER_VALUES: usize = 5;
+
+pub(super) async fn perform(
+    service: &Arc<Service>,
+    caller: &Caller,
+    command: DiskCommand,
+) -> Result<Answer, Refusal> {
+    match command {
+        DiskCommand::Create(request) => create(service, caller, request).await,
+        DiskCommand::Describe(request) => describe(service, caller, request).await,
+        DiskCommand::Attach(request) => attach_disks::attach(service, caller, request).await,
+        DiskCommand::Detach { disks, instance } => {
+            attach_disks::detach(service, caller, disks, instance.as_ref()).await
+        }
+        DiskCommand::Terminate { disks } => terminate(service, caller, disks).await,
+    }
+}
+
+async fn create(service: &Arc<Service>, caller: &Caller, request: CreateDisks) -> Result<Answer, Refusal> {
+    let repeatable = Repeatable::new("CreateDisks", request.client_token.as_deref(), &request);
+    repeatable.check("InvalidParameter.InvalidClientToken")?;
+    check_name(request.name.as_deref(), "DiskName")?;
+    check_count(request.count)?;
+    tags::check(&request.tags, &tags::CBS)?;
+    let zone = run_instances::zone(service, caller, Some(&request.zone))
+        .map_err(|refusal| Refusal { code: "InvalidParameterValue", ..refusal })?;
+    let limits = service.limits_of(caller.account.uin).await?;
+    let mut tx = service.catalog.write().await?;
+    if let Some(made) = repeatable.answered(&mut tx, caller, "InvalidParameter.InvalidClientToken").await? {
+        return Ok(Answer::DisksCreated(made));
+    }
+    let size_bytes = size_bytes(request.size_gib, request.snapshot.as_ref(), "DiskSize")?;
+    check_room(&mut tx, caller, request.count, &limits, "ResourceInsufficient.OverQuota").await?;
+    let mut made = Vec::with_capacity(request.count as usize);
+    for _ in 0..request.count {
+        let disk = NewDisk { name: request.name.as_deref(), zone: &zone.id, size_bytes, at: None };
+        let id = disk.insert(&mut tx, caller).await?;
+        tags::put(&mut tx, caller, id.as_str(), &request.tags, &tags::CBS).await?;
+        made.push(id);
+    }
+    repeatable.remember(&mut tx, caller, &made).await?;
+    tx.commit().await?;
+    Ok(Answer::DisksCreated(made))
+}
+
+/// A disk's name, as the public API measures it.
+pub(super) fn check_name(name: Option<&str>, parameter: &str) -> Result<(), Refusal> {
+    let Some(name) = name else { return Ok(()) };
+    if name.len() > MAX_NAME_BYTES || name.chars().any(checks::is_invisible) {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue",
+            format!("{parameter} must be at most {MAX_NAME_BYTES} bytes of characters that are seen."),
+        ));
+    }
+    Ok(())
+}
+
+fn check_count(count: u32) -> Result<(), Refusal> {
+    if (1..=MAX_COUNT).contains(&count) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "InvalidParameterValue.LimitExceeded",
+        format!("DiskCount is {count}; it must be between 1 and {MAX_COUNT}."),
+    ))
+}
+
+/// The size of a new disk.
+pub(super) fn size_bytes(
+    gib: Option<u64>,
+    snapshot: Option<&SnapshotId>,
+    parameter: &str,
+) -> Result<u64, Refusal> {
+    if let Some(snapshot) = snapshot {
+        return Err(Refusal::not_found(
+            "InvalidSnapshotId.NotFound",
+            format!("You have no snapshot {snapshot} of a data disk. Leave SnapshotId out."),
+        ));
+    }
+    let gib = gib.ok_or_else(|| {
+        Refusal::invalid("MissingParameter", format!("{parameter} is missing: say how many GiB."))
+    })?;
+    if !(1..=MAX_GIB).contains(&gib) {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue",
+            format!("{parameter} is {gib} GiB; it must be between 1 and {MAX_GIB}."),
+        ));
+    }
+    Ok(gib * GIB)
+}
+
+/// That so many disks more are within the limit, in the transaction that makes them.
+pub(super) async fn check_room(
+    tx: &mut Tx,
+    caller: &Caller,
+    count: u32,
+    limits: &Limits,
+    code: &'static str,
+) -> Result<(), Refusal> {
+    let used = tx.count_disks(caller.account.uin, &caller.region).await?;
+    if used.saturating_add(count) <= limits.disks_per_region {
+        return Ok(());
+    }
+    Err(Refusal::quota(
+        code,
+        format!(
+            "The limit of {} data disks in {} would be passed: there are {used}, and {count} were asked for. Terminate \
+             some that are not needed, or ask the operator for more.",
+            limits.disks_per_region, caller.region
+        ),
+    ))
+}
+
+/// A data disk that is about to be.
+pub(super) struct NewDisk<'a> {
+    pub(super) name: Option<&'a str>,
+    pub(super) zone: &'a ZoneId,
+    pub(super) size_bytes: u64,
+    /// The instance that is launched with it, and whether it goes with that one.
+    pub(super) at: Option<(Attachment, bool)>,
+}
+
+impl NewDisk<'_> {
+    /// Records it. Its file is made when an instance first uses it.
+    pub(super) async fn insert(self, tx: &mut Tx, caller: &Caller) -> Result<DiskId, Refusal> {
+        let state = if self.at.is_some() { DiskState::Attached } else { DiskState::Unattached };
+        let (attachment, delete_with_instance) = self.at.map_or((None, false), |(at, goes)| (Some(at), goes));
+        let disk = Disk {
+            id: DiskId::random(),
+            region: caller.region.clone(),
+            zone: self.zone.clone(),
+            owner: caller.account.uin,
+            name: self.name.unwrap_or(DEFAULT_NAME).to_owned(),
+            usage: DiskUsage::Data,
+            state,
+            size_bytes: self.size_bytes,
+            base_manifest: None,
+            snapshot: None,
+            attachment,
+            delete_with_instance,
+            task: None,
+            failure: None,
+            created_at: Timestamp::now(),
+        };
+        tx.insert_disk(&disk).await?;
+        Ok(disk.id)
+    }
+}
+
+async fn describe(
+    service: &Arc<Service>,
+    caller: &Caller,
+    request: DescribeDisks,
+) -> Result<Answer, Refusal> {
+    let Some(query) = query(caller, &request)? else {
+        return Ok(Answer::Disks { disks: Vec::new(), total: 0 });
+    };
+    let mut tx = service.catalog.read().await?;
+    let (found, total) = tx.disks(&query).await?;
+    let mut tags = tx.tags_of(caller.account.uin, found.iter().map(|disk| disk.id.as_str())).await?;
+    let seen = |disk: Disk| {
+        let tags = tags.remove(disk.id.as_str()).unwrap_or_default();
+        SeenDisk { disk, tags }
+    };
+    Ok(Answer::Disks { disks: found.into_iter().map(seen).collect(), total })
+}
+
+fn query(caller: &Caller, request: &DescribeDisks) -> Result<Option<DiskQuery>, Refusal> {
+    if !request.disks.is_empty() && !request.filters.is_empty() {
+        return Err(Refusal::invalid(
+            "InvalidParameter",
+            "DiskIds and Filters exclude each other. Give one of them.",
+        ));
+    }
+    if request.disks.len() > MAX_IDS {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.LimitExceeded",
+            format!("DiskIds has {} entries; at most {MAX_IDS} are allowed.", request.disks.len()),
+        ));
+    }
+    check_filters(&request.filters)?;
+    let mut query = DiskQuery {
+        oldest_first: request.oldest_first,
+        offset: request.offset,
+        limit: page_limit(request.limit)?,
+        ..DiskQuery::all(caller.account.uin, caller.region.clone())
+    };
+    if !request.disks.is_empty() {
+        query.ids = Some(request.disks.clone());
+    }
+    for filter in &request.filters {
+        if !apply(&mut query, filter)? {
+            return Ok(None);
+        }
+    }
+    Ok(Some(query))
+}
+
+/// A page of a listing, with the code that the CBS service has for one that cannot be.
+pub(super) fn page_limit(asked: Option<u64>) -> Result<u64, Refusal> {
+    checks::page_limit(asked).map_err(|refusal| Refusal { code: "InvalidParameterValue", ..refusal })
+}
+
+/// How many filters there are, and how many values each has.
+pub(super) fn check_filters(filters: &[Filter]) -> Result<(), Refusal> {
+    let wrong = |sentence: String| Err(Refusal::invalid("InvalidFilter", sentence));
+    if filters.len() > MAX_FILTERS {
+        return wrong(format!("There are {} filters; at most {MAX_FILTERS} are allowed.", filters.len()));
+    }
+    for filter in filters {
+        let values = filter.values.len();
+        if !(1..=MAX_FILTER_VALUES).contains(&values) {
+            return wrong(format!(
+                "Filter {} has {values} values; 1 to {MAX_FILTER_VALUES} are allowed.",
+                filter.name
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Narrows a query by a filter. Answers false where nothing can be left.
+fn apply(query: &mut DiskQuery, filter: &Filter) -> Result<bool, Refusal> {
+    if let Some(condition) = tags::condition(filter) {
+        query.tags.push(condition);
+        return Ok(true);
+    }
+    let values = &filter.values;
+    let names = |value: &str| values.iter().any(|known| known.eq_ignore_ascii_case(value));
+    match filter.name.as_str() {
+        "disk-id" => {
+            query.ids = Some(values.iter().filter_map(|text| text.parse().ok()).collect());
+            Ok(true)
+        }
+        "disk-name" => {
+            query.names.clone_from(values);
+            Ok(true)
+        }
+        "disk-usage" => {
+            query.usages = values.iter().filter_map(|text| usage(text)).collect();
+            Ok(!query.usages.is_empty())
+        }
+        "portable" => {
+            // Data disks are, system disks are not.
+            query.usages = [("TRUE", DiskUsage::Data), ("FALSE", DiskUsage::System)]
+                .into_iter()
+                .filter_map(|(word, usage)| names(word).then_some(usage))
+                .collect();
+            Ok(!query.usages.is_empty())
+        }
+        "disk-state" => {
+            query.states = values.iter().filter_map(|text| state(text)).collect();
+            Ok(!query.states.is_empty())
+        }
+        "instance-id" => {
+            query.instances = values.iter().filter_map(|text| text.parse().ok()).collect();
+            Ok(!query.instances.is_empty())
+        }
+        "zone" => {
+            query.zones = values.iter().map(|text| ZoneId::from_trusted(text.as_str())).collect();
+            Ok(true)
+        }
+        "project-id" => Ok(names("0")),
+        "disk-charge-type" => Ok(names("POSTPAID_BY_HOUR")),
+        "disk-type" => Ok(names("CLOUD_PREMIUM")),
+        "dedicated-cluster-id" | "cluster-group-id" => Ok(false),
+        other => Err(Refusal::invalid(
+            "InvalidFilter",
+            format!(
+                "There is no filter {other:?}. Use disk-id, disk-name, disk-usage, disk-state, disk-type, portable, \
+                 instance-id, zone, tag-key, tag-value or tag:KEY."
+            ),
+        )),
+    }
+}
+
+/// What a disk is for, by its public name.
+pub(super) fn usage(text: &str) -> Option<DiskUsage> {
+    match text {
+        "SYSTEM_DISK" => Some(DiskUsage::System),
+        "DATA_DISK" => Some(DiskUsage::Data),
+        _ => None,
+    }
+}
+
+fn state(text: &str) -> Option<DiskState> {
+    match text {
+        "UNATTACHED" => Some(DiskState::Unattached),
+        "ATTACHING" => Some(DiskState::Attaching),
+        "ATTACHED" => Some(DiskState::Attached),
+        "DETACHING" => Some(DiskState::Detaching),
+        _ => None,
+    }
+}
+
+async fn terminate(service: &Arc<Service>, caller: &Caller, disks: Vec<DiskId>) -> Result<Answer, Refusal> {
+    let disks = attach_disks::disk_ids(disks, MAX_IDS)?;
+    let mut tx = service.catalog.write().await?;
+    for id in &disks {
+        let disk = checks::own_disk(&mut tx, caller, id).await?;
+        attach_disks::is_data_disk(&disk)?;
+        attach_disks::disk_is_free(&disk)?;
+        if disk.state != DiskState::Unattached {
+            return Err(Refusal::conflict(
+                "ResourceUnavailable.Attached",
+                format!("Disk {id} belongs to an instance; detach it first. Nothing was removed."),
+            ));
+        }
+    }
+    for id in &disks {
+        tx.transition_disk(id, DiskEvent::Terminated, Timestamp::now()).await?;
+    }
+    tx.commit().await?;
+    service.machines.remove_disks(&disks).await;
+    Ok(Answer::Done)
+}
