@@ -218,6 +218,8 @@ def test_what_the_policy_does_not_allow(server, alice, bob, bucket, nothing_stor
     refused(post(*presigned(alice, bucket, "k", wrong, [wrong])), 400, "BadDigest")
     wrong = {"x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(b"other").digest()).decode()}
     refused(post(*presigned(alice, bucket, "k", wrong, [wrong])), 400, "BadDigest")
+    for wrong in ({"x-amz-meta-a b": "c"}, {"Content-Disposition": "a\nX-Other: b"}, {"x-amz-meta-a": "b\tc"}):
+        refused(post(*presigned(alice, bucket, "k", wrong, [wrong])), 400, "InvalidArgument", "characters")
     for key in ("a/../b", "k" * 1025):
         assert post(*presigned(alice, bucket, key)).status_code == 400
 

@@ -54,10 +54,10 @@ def send(server, method, url, headers=(), body=b""):
     return connection
 
 
-def slow_put(server, account, bucket, key):
+def slow_put(server, account, bucket, key, size=8 * MIB):
     """Begins an upload that does not end."""
     url = s3(account).generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": key})
-    return send(server, "PUT", url, {"Content-Length": str(8 * MIB)}, b"x" * 64)
+    return send(server, "PUT", url, {"Content-Length": str(size)}, b"x" * 64)
 
 
 # ---- fairness --------------------------------------------------------------------------------------------------------
@@ -148,6 +148,32 @@ def test_no_set_of_uploads_gets_past_the_bytes_of_an_account(server, nothing_sto
     client.put_object(Bucket=bucket, Key="more", Body=b"x")
     assert keys(account, bucket) == [*map(str, range(10)), "more"]
     client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key} for key in keys(account, bucket)]})
+    client.delete_bucket(Bucket=bucket)
+
+
+def test_what_is_on_its_way_counts(server, nothing_stored):
+    account = server.create_account("starter")
+    bucket, client = new_bucket(account, "begun"), s3(account)
+    begun = [slow_put(server, account, bucket, f"begun-{number}", 400 * MIB) for number in range(2)]
+
+    def third():
+        connection = slow_put(server, account, bucket, "third", 400 * MIB)
+        connection.sock.settimeout(1)
+        try:
+            return b"<Code>QuotaExceeded</Code>" in connection.getresponse().read()
+        except TimeoutError:
+            return False
+        finally:
+            connection.close()
+
+    wait_until(third, 20, "a third has room beside the two that were begun")
+    status, sentence = s3_refuses("QuotaExceeded", client.put_object, Bucket=bucket, Key="k", Body=bytes(230 * MIB))
+    assert status == 403 and "on its way" in sentence
+    client.put_object(Bucket=bucket, Key="small", Body=b"there is room for this")
+    for connection in begun:
+        connection.close()
+    wait_until(lambda: not third(), 20, "what broke off takes no room")
+    client.delete_object(Bucket=bucket, Key="small")
     client.delete_bucket(Bucket=bucket)
 
 

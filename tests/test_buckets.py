@@ -262,6 +262,20 @@ def test_presigned_urls_read_and_write_for_their_time(server, alice, bucket):
     assert caught.value.code == 403
 
 
+def test_a_reader_can_want_other_headers(server, alice, bucket):
+    client, where = s3(server, alice), {"Bucket": bucket, "Key": "renamed"}
+    client.put_object(**where, Body=b"x", ContentType="text/html", ContentLanguage="de")
+    wanted = {"ResponseContentType": "application/zip", "ResponseContentDisposition": 'attachment; filename="ü.zip"'}
+    url = client.generate_presigned_url("get_object", Params={**where, **wanted})
+    with urllib.request.urlopen(url) as answer:
+        assert answer.headers["Content-Type"] == "application/zip" and answer.headers["Content-Language"] == "de"
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        # It is a stranger's file, perhaps at the host of the console.
+        assert answer.headers["Content-Security-Policy"] == "sandbox"
+    assert client.get_object(**where)["ContentType"] == "text/html"
+    client.delete_object(**where)
+
+
 # ---- COS -------------------------------------------------------------------------------------------------------------
 
 

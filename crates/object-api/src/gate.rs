@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::header::{AUTHORIZATION, CONTENT_LENGTH, HOST};
+use axum::http::header::{
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, X_CONTENT_TYPE_OPTIONS,
+};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
@@ -40,6 +42,8 @@ pub(crate) struct Gate {
 }
 
 /// Leads a request through to s3s, and its answer back.
+///
+/// An object is a stranger's file at a host that may be the console's, too: browsers are told to run nothing of it.
 pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next) -> Response {
     let request_id = uuid::Uuid::new_v4().simple().to_string();
     let (parts, body) = request.into_parts();
@@ -67,6 +71,8 @@ pub(crate) async fn pass(State(gate): State<Gate>, request: Request, next: Next)
         headers.insert("x-amz-request-id", id);
     }
     give_cos_names(headers);
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     if let (Some(asked), Some(rule)) = (asked, rule) {
         asked.give(&rule, headers);
     }

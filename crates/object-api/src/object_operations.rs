@@ -86,6 +86,21 @@ pub(crate) fn crc64_header(crc64: u64) -> HeaderMap {
     headers
 }
 
+/// What is said of an object, unless the request (often a presigned URL) wants it said otherwise.
+macro_rules! said {
+    ($object:expr, $input:expr) => {{
+        let said = $object.description;
+        ObjectDescription {
+            content_type: $input.response_content_type.or(said.content_type),
+            cache_control: $input.response_cache_control.or(said.cache_control),
+            content_disposition: $input.response_content_disposition.or(said.content_disposition),
+            content_encoding: $input.response_content_encoding.or(said.content_encoding),
+            content_language: $input.response_content_language.or(said.content_language),
+            metadata: said.metadata,
+        }
+    }};
+}
+
 pub(crate) async fn get_object(
     service: &Arc<Service>,
     request: S3Request<GetObjectInput>,
@@ -103,19 +118,20 @@ pub(crate) async fn get_object(
     conditions.check(&opened)?;
     let object = opened.object.clone();
     let (range, content_range) = range(input.range, object.size_bytes)?;
+    let said = said!(object, input);
     let output = GetObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
         content_length: i64::try_from(range.end - range.start).ok(),
         content_range,
         body: Some(StreamingBlob::wrap(opened.read(range))),
-        cache_control: object.description.cache_control,
-        content_disposition: object.description.content_disposition,
-        content_encoding: object.description.content_encoding,
-        content_language: object.description.content_language,
-        content_type: object.description.content_type.or_else(|| Some("application/octet-stream".to_owned())),
+        cache_control: said.cache_control,
+        content_disposition: said.content_disposition,
+        content_encoding: said.content_encoding,
+        content_language: said.content_language,
+        content_type: said.content_type.or_else(|| Some("application/octet-stream".to_owned())),
         e_tag: Some(ETag::Strong(object.etag)),
         last_modified: Some(timestamp(object.modified_at)),
-        metadata: Some(object.description.metadata.into_iter().collect()),
+        metadata: Some(said.metadata.into_iter().collect()),
         ..Default::default()
     };
     Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
@@ -138,18 +154,19 @@ pub(crate) async fn head_object(
     conditions.check(&opened)?;
     let object = opened.object;
     let (range, content_range) = range(input.range, object.size_bytes)?;
+    let said = said!(object, input);
     let output = HeadObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
         content_length: i64::try_from(range.end - range.start).ok(),
         content_range,
-        cache_control: object.description.cache_control,
-        content_disposition: object.description.content_disposition,
-        content_encoding: object.description.content_encoding,
-        content_language: object.description.content_language,
-        content_type: object.description.content_type.or_else(|| Some("application/octet-stream".to_owned())),
+        cache_control: said.cache_control,
+        content_disposition: said.content_disposition,
+        content_encoding: said.content_encoding,
+        content_language: said.content_language,
+        content_type: said.content_type.or_else(|| Some("application/octet-stream".to_owned())),
         e_tag: Some(ETag::Strong(object.etag)),
         last_modified: Some(timestamp(object.modified_at)),
-        metadata: Some(object.description.metadata.into_iter().collect()),
+        metadata: Some(said.metadata.into_iter().collect()),
         ..Default::default()
     };
     Ok(S3Response::with_headers(output, crc64_header(object.crc64)))

@@ -24,6 +24,7 @@ use crate::exports::{EXPORT_LIFE, OperatorExports, TokenExports};
 use crate::jobs::JobError;
 use crate::machines::Machines;
 use crate::notifications::Senders;
+use crate::objects::Incoming;
 use crate::region_store::RegionStore;
 use crate::tickets::Tickets;
 use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications, objects};
@@ -90,6 +91,8 @@ pub struct Service {
     pub(crate) screen_tickets: Tickets<InstanceId>,
     /// Where TCP exports really are, when they are asked for.
     pub(crate) export_address: Option<std::net::SocketAddr>,
+    /// What is on its way into buckets.
+    pub(crate) incoming: Incoming,
     /// Rung when a task was added or has ended.
     pub(crate) task_announced: Notify,
     pub(crate) shutdown: CancellationToken,
@@ -127,6 +130,7 @@ impl Service {
             export_tickets: Tickets::new(EXPORT_LIFE),
             screen_tickets: Tickets::new(SCREEN_LIFE),
             export_address: tcp.as_ref().and_then(Listener::tcp_address),
+            incoming: Incoming::default(),
             task_announced: Notify::new(),
             shutdown: CancellationToken::new(),
             background: TaskTracker::new(),

@@ -8,6 +8,7 @@ use futures::{Stream, StreamExt};
 use tokio::task::JoinHandle;
 
 use super::files::{ObjectFiles, StoredPart, UnfinishedPart};
+use super::room::Room;
 use super::{MAX_PART_BYTES, file_refusal, too_large};
 use crate::Refusal;
 
@@ -26,11 +27,12 @@ pub(super) fn check_size(announced_bytes: Option<u64>) -> Result<(), Refusal> {
     }
 }
 
-/// Stores a body as a part of that number. A body that says how long it is must be as long.
+/// Stores a body as a part of that number, as far as there is room. A body that says how long it is must be as long.
 pub(super) async fn store(
     files: Arc<ObjectFiles>,
     number: u32,
     announced_bytes: Option<u64>,
+    room: &mut Room,
     mut body: impl Stream<Item = Result<Bytes, Refusal>> + Unpin,
 ) -> Result<StoredPart, Refusal> {
     let mut writing: Writing =
@@ -44,6 +46,7 @@ pub(super) async fn store(
         if received > MAX_PART_BYTES {
             return Err(too_large(received, MAX_PART_BYTES));
         }
+        room.grow_to(received)?;
         batch.extend_from_slice(&piece);
         if batch.len() >= BATCH_BYTES {
             let (part, mut next) = written(writing).await?;

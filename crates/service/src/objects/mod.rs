@@ -18,6 +18,7 @@ mod maintenance;
 mod own_url;
 mod put;
 mod read;
+mod room;
 mod uploads;
 mod written;
 
@@ -38,6 +39,7 @@ pub(crate) use maintenance::spawn;
 pub(crate) use own_url::{KeptObject, own_object};
 pub use put::{CopyObject, PutCondition, PutObject};
 pub use read::OpenObject;
+pub(crate) use room::Incoming;
 pub use uploads::{CompletedPart, PutPart, UploadPage};
 pub(crate) use written::{NoRoom, ObjectWriter, WrittenObject, publish_written};
 
@@ -182,6 +184,30 @@ fn check_description(description: &ObjectDescription) -> Result<(), Refusal> {
             format!("The object's headers have {bytes} bytes; at most {MAX_DESCRIPTION_BYTES} are kept."),
         ));
     }
+    check_header_texts(description)
+}
+
+/// That what is said of an object can be said in headers: forms can say anything.
+fn check_header_texts(description: &ObjectDescription) -> Result<(), Refusal> {
+    let headers = [
+        &description.content_type,
+        &description.cache_control,
+        &description.content_disposition,
+        &description.content_encoding,
+        &description.content_language,
+    ];
+    let is_text = |value: &str| !value.chars().any(char::is_control);
+    let is_name = |name: &str| {
+        let may = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+        !name.is_empty() && name.bytes().all(may)
+    };
+    let values = headers.into_iter().flatten().chain(description.metadata.values());
+    if !values.map(String::as_str).all(is_text) || !description.metadata.keys().all(|name| is_name(name)) {
+        return Err(Refusal::invalid(
+            "InvalidArgument",
+            "A header or a name of metadata has characters that HTTP's headers cannot have. Take them out.",
+        ));
+    }
     Ok(())
 }
 
@@ -217,13 +243,7 @@ pub(crate) async fn check_room_of(
     let used: u64 = buckets.iter().map(|bucket| bucket.stored_bytes).sum();
     let limit = service.config.objects.account_bytes;
     if used.saturating_add(added_bytes) > limit {
-        return Err(Refusal::quota(
-            "QuotaExceeded",
-            format!(
-                "Your buckets hold {used} bytes, and {added_bytes} more would pass the limit of {limit}. Delete objects, \
-                 or abort unfinished uploads."
-            ),
-        ));
+        return Err(no_room(used, added_bytes, limit));
     }
     let objects: u64 = buckets.iter().map(|bucket| bucket.objects).sum();
     if objects + added_objects > MAX_OBJECTS {
@@ -235,6 +255,16 @@ pub(crate) async fn check_room_of(
         ));
     }
     Ok(())
+}
+
+fn no_room(used: u64, added_bytes: u64, limit: u64) -> Refusal {
+    Refusal::quota(
+        "QuotaExceeded",
+        format!(
+            "Your buckets hold {used} bytes with what is on its way, and {added_bytes} more would pass the limit of \
+             {limit}. Delete objects, or abort unfinished uploads."
+        ),
+    )
 }
 
 impl Service {

@@ -66,11 +66,10 @@ impl Service {
         let mut tx = self.catalog.read().await?;
         let bucket = bucket_to_change(&mut tx, caller, &request.bucket).await?;
         check_condition(&request.condition, tx.object(&bucket.name, &request.key).await?.as_ref())?;
-        // Looked at again with the true size, when the object is published.
-        check_room(&mut tx, self, caller, 0, request.size_bytes.unwrap_or(0)).await?;
+        let mut room = self.room(&mut tx, caller, request.size_bytes).await?;
         drop(tx);
         let files = self.object_files(&bucket.region)?;
-        let stored = body::store(Arc::clone(&files), 1, request.size_bytes, body).await?;
+        let stored = body::store(Arc::clone(&files), 1, request.size_bytes, &mut room, body).await?;
         check_md5(request.md5.as_deref(), &stored.part)?;
         let object = Object {
             id: ObjectId::random(),
@@ -82,6 +81,8 @@ impl Service {
             description: request.description,
             modified_at: Timestamp::now(),
         };
+        // What is published counts as what is there, and must not count twice.
+        drop(room);
         self.publish(caller, "PutObject", &bucket, &files, &object, vec![stored], &request.condition).await?;
         Ok(object)
     }

@@ -108,11 +108,13 @@ impl Service {
         let mut tx = self.catalog.read().await?;
         let bucket = bucket_to_change(&mut tx, caller, &request.bucket).await?;
         own_upload(&mut tx, &request.bucket, &request.key, &request.upload).await?;
-        check_room(&mut tx, self, caller, 0, request.size_bytes.unwrap_or(0)).await?;
+        let mut room = self.room(&mut tx, caller, request.size_bytes).await?;
         drop(tx);
         let files = self.object_files(&bucket.region)?;
-        let stored = body::store(Arc::clone(&files), request.number, request.size_bytes, body).await?;
+        let announced = request.size_bytes;
+        let stored = body::store(Arc::clone(&files), request.number, announced, &mut room, body).await?;
         check_md5(request.md5.as_deref(), &stored.part)?;
+        drop(room);
         let mut tx = self.catalog.write().await?;
         bucket_to_change(&mut tx, caller, &request.bucket).await?;
         let upload = own_upload(&mut tx, &request.bucket, &request.key, &request.upload).await?;
