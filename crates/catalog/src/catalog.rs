@@ -7,6 +7,8 @@
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use sqlx::migrate::Migrator;
@@ -36,6 +38,7 @@ const FILE_MODE: u32 = 0o600;
 pub struct Catalog {
     writer: SqlitePool,
     readers: SqlitePool,
+    generation: Arc<AtomicU64>,
 }
 
 impl Catalog {
@@ -67,7 +70,7 @@ impl Catalog {
         let writer = pool(1).connect_with(options.clone()).await?;
         MIGRATIONS.run(&writer).await?;
         let readers = pool(MAX_READERS).connect_with(options.pragma("query_only", "ON")).await?;
-        Ok(Self { writer, readers })
+        Ok(Self { writer, readers, generation: Arc::default() })
     }
 
     /// Begins a transaction that sees one state of the database, the one at its first query. It cannot write.
@@ -75,7 +78,7 @@ impl Catalog {
     /// # Errors
     /// [`Error::Busy`] where all readers are taken for too long.
     pub async fn read(&self) -> Result<Tx> {
-        Ok(Tx { inner: self.readers.begin().await? })
+        Ok(Tx { inner: self.readers.begin().await?, generation: None })
     }
 
     /// Begins the one transaction that writes, when its turn comes.
@@ -83,7 +86,14 @@ impl Catalog {
     /// # Errors
     /// [`Error::Busy`] where its turn does not come.
     pub async fn write(&self) -> Result<Tx> {
-        Ok(Tx { inner: self.writer.begin_with("BEGIN IMMEDIATE").await? })
+        let inner = self.writer.begin_with("BEGIN IMMEDIATE").await?;
+        Ok(Tx { inner, generation: Some(Arc::clone(&self.generation)) })
+    }
+
+    /// A number that is another one after every commit through this catalogue: what was read after it was asked for
+    /// still holds while it is the same. Other processes that write do not change it.
+    pub fn generation(&self) -> u64 {
+        self.generation.load(Ordering::Acquire)
     }
 
     /// Closes every connection, which also folds the write-ahead log into the database.
@@ -97,6 +107,8 @@ impl Catalog {
 #[derive(Debug)]
 pub struct Tx {
     inner: Transaction<'static, Db>,
+    /// Of the catalogue that this transaction writes to.
+    generation: Option<Arc<AtomicU64>>,
 }
 
 impl Tx {
@@ -105,7 +117,14 @@ impl Tx {
     /// # Errors
     /// [`Error::Sql`]; then nothing of it happened.
     pub async fn commit(self) -> Result<()> {
-        Ok(self.inner.commit().await?)
+        let Some(generation) = self.generation else { return Ok(self.inner.commit().await?) };
+        // In a task of its own: a caller that goes away meanwhile cannot keep the commit from being counted.
+        let commit = tokio::spawn(async move {
+            let outcome = self.inner.commit().await;
+            generation.fetch_add(1, Ordering::Release);
+            outcome
+        });
+        Ok(commit.await.map_err(|_| sqlx::Error::WorkerCrashed)??)
     }
 
     /// Runs a statement; the number of rows it changed.

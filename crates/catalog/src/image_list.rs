@@ -40,7 +40,7 @@ pub struct ListedImage {
 
 /// Which images are asked for. Values of one filter are alternatives, filters are joined; an empty filter lets
 /// everything through (but no `views` show nothing).
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ImageQuery {
     /// Who looks.
     pub viewer: Uin,

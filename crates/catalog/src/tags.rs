@@ -10,7 +10,7 @@ use crate::catalog::Tx;
 use crate::column::{Builder, Row, push_filter, push_list, push_page, uin};
 
 /// That a resource carries a tag with one of these keys and one of these values. An empty list lets everything through.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say all")]
 pub struct TagCondition {
     pub keys: Vec<String>,

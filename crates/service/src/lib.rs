@@ -27,6 +27,7 @@ mod objects;
 pub mod policy;
 mod price_command;
 mod rate_limit;
+mod recent;
 mod refusal;
 mod region_store;
 mod service;
@@ -34,6 +35,7 @@ mod tagging;
 mod tickets;
 
 pub use account_command::*;
+pub use actions::OpenScreen;
 pub use collection::{CollectionReport, collect_garbage};
 pub use command::*;
 pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};

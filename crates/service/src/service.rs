@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::os::unix::fs::DirBuilderExt;
-use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kiln_catalog::{Catalog, KeyHolder};
+use kiln_catalog::{Catalog, ImageQuery, KeyHolder};
 use kiln_model::{
-    Account, ApiKey, AppId, Contact, ImageId, InstanceEvent, InstanceId, InstanceState, Limits, Region,
-    RegionId, Role, SecretId, Timestamp, Uin,
+    Account, ApiKey, AppId, Contact, ImageId, InstanceEvent, InstanceState, Limits, Region, RegionId, Role,
+    SecretId, Timestamp, Uin,
 };
 use kiln_nbd::{Listener, SocketAccess};
 use kiln_transfer::Fetcher;
@@ -18,13 +17,14 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::actions::SCREEN_LIFE;
+use crate::actions::{ImagePage, OpenScreen, SCREEN_LIFE, ScreenTicket};
 use crate::config::ServiceConfig;
 use crate::exports::{EXPORT_LIFE, OperatorExports, TokenExports};
 use crate::jobs::JobError;
 use crate::machines::Machines;
 use crate::notifications::Senders;
 use crate::objects::Incoming;
+use crate::recent::{Age, Recent};
 use crate::region_store::RegionStore;
 use crate::tickets::Tickets;
 use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications, objects};
@@ -34,6 +34,10 @@ const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
 
 /// Connections to exports over TCP; those that say nothing are closed when their handshake takes too long.
 const MAX_EXPORT_CONNECTIONS: usize = 512;
+
+/// Keys and pages of images that are kept to be given again. A page is 20 kB as a rule and 200 kB at most.
+const MAX_RECENT_KEYS: usize = 4096;
+const MAX_RECENT_PAGES: usize = 256;
 
 /// Why the service could not start.
 #[derive(Debug, thiserror::Error)]
@@ -88,7 +92,9 @@ pub struct Service {
     /// To the disks of images, over TCP.
     pub(crate) export_tickets: Tickets<ImageId>,
     /// To the screens of instances.
-    pub(crate) screen_tickets: Tickets<InstanceId>,
+    pub(crate) screen_tickets: Tickets<ScreenTicket>,
+    recent_keys: Recent<SecretId, KeyHolder>,
+    pub(crate) recent_images: Recent<ImageQuery, ImagePage>,
     /// Where TCP exports really are, when they are asked for.
     pub(crate) export_address: Option<std::net::SocketAddr>,
     /// What is on its way into buckets.
@@ -129,6 +135,8 @@ impl Service {
             senders: Senders::new(&config.notifications)?,
             export_tickets: Tickets::new(EXPORT_LIFE),
             screen_tickets: Tickets::new(SCREEN_LIFE),
+            recent_keys: Recent::new(MAX_RECENT_KEYS),
+            recent_images: Recent::new(MAX_RECENT_PAGES),
             export_address: tcp.as_ref().and_then(Listener::tcp_address),
             incoming: Incoming::default(),
             task_announced: Notify::new(),
@@ -249,15 +257,20 @@ impl Service {
     /// # Errors
     /// Where the catalogue does not answer.
     pub async fn api_key(&self, secret_id: &SecretId) -> Result<Option<KeyHolder>, Refusal> {
-        Ok(self.catalog.read().await?.api_key(secret_id).await?)
+        let now = Age::of(&self.catalog);
+        if let Some(holder) = self.recent_keys.get(secret_id, now) {
+            return Ok(Some(KeyHolder::clone(&holder)));
+        }
+        let Some(holder) = self.catalog.read().await?.api_key(secret_id).await? else { return Ok(None) };
+        self.recent_keys.keep(secret_id.clone(), now, holder.clone());
+        Ok(Some(holder))
     }
 
-    /// The screen, keyboard and mouse that a ticket of [`Answer::Screen`] leads to, as a connection that speaks RFB from
-    /// the far side.
+    /// The screen, keyboard and mouse that a ticket of [`Answer::Screen`] leads to.
     ///
     /// # Errors
     /// `Denied` where the ticket was used, is too old or made up; `Unavailable` where the machine shows no screen.
-    pub async fn open_screen(&self, ticket: &str) -> Result<UnixStream, Refusal> {
+    pub async fn open_screen(&self, ticket: &str) -> Result<OpenScreen, Refusal> {
         actions::open_screen(self, ticket).await
     }
 

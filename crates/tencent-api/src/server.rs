@@ -66,7 +66,7 @@ pub(crate) struct Shared {
     config: ApiConfig,
     rate_limit: RateLimit,
     replay_memory: ReplayMemory,
-    pub(crate) screens: Screens,
+    pub(crate) screens: Arc<Screens>,
     turns: Semaphore,
     large_bodies: Semaphore,
 }
@@ -77,7 +77,7 @@ impl Api {
         let (rate_limit, replay_memory) = (RateLimit::default(), ReplayMemory::default());
         let (turns, large_bodies) =
             (Semaphore::new(MAX_CONCURRENT_REQUESTS), Semaphore::new(MAX_LARGE_BODIES));
-        let screens = Screens::default();
+        let screens = Arc::default();
         let shared = Shared { service, config, rate_limit, replay_memory, screens, turns, large_bodies };
         Self { shared: Arc::new(shared) }
     }

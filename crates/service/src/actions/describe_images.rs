@@ -7,11 +7,24 @@ use kiln_catalog::{ImageQuery, ImageView, ListedImage, Tx};
 use kiln_model::{Image, ImageId, ImageState};
 
 use super::tags;
+use crate::recent::Age;
 use crate::{Answer, Caller, DescribeImages, Filter, Refusal, SeenImage, Service, checks};
 
 const MAX_IDS: usize = 100;
 const MAX_FILTERS: usize = 10;
 const MAX_FILTER_VALUES: usize = 5;
+
+/// A page of a list, and how many images are in the whole of it.
+pub(crate) struct ImagePage {
+    images: Vec<SeenImage>,
+    total: u64,
+}
+
+impl ImagePage {
+    fn answer(&self) -> Answer {
+        Answer::Images { images: self.images.clone(), total: self.total }
+    }
+}
 
 pub(super) async fn perform(
     service: &Arc<Service>,
@@ -21,6 +34,10 @@ pub(super) async fn perform(
     let Some(query) = query(caller, &request)? else {
         return Ok(Answer::Images { images: Vec::new(), total: 0 });
     };
+    let now = Age::of(&service.catalog);
+    if let Some(page) = service.recent_images.get(&query, now) {
+        return Ok(page.answer());
+    }
     let mut tx = service.catalog.read().await?;
     let (found, total) = tx.images(&query).await?;
     if let Some(missing) = request.images.iter().find(|id| !found.iter().any(|found| found.image.id == **id))
@@ -32,7 +49,7 @@ pub(super) async fn perform(
         ));
     }
     let images = seen(&mut tx, caller, found).await?;
-    Ok(Answer::Images { images, total })
+    Ok(service.recent_images.keep(query, now, ImagePage { images, total }).answer())
 }
 
 pub(super) async fn newest(service: &Arc<Service>, caller: &Caller, family: &str) -> Result<Answer, Refusal> {

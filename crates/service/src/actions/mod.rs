@@ -34,7 +34,9 @@ mod sync_images;
 mod tags;
 mod tasks;
 
-pub(crate) use screen::{SCREEN_LIFE, open_screen};
+pub(crate) use describe_images::ImagePage;
+pub use screen::OpenScreen;
+pub(crate) use screen::{SCREEN_LIFE, ScreenTicket, open_screen};
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kiln_block::{BlockDevice, Error, Extent, ExtentKind, check_bounds};
 use kiln_guest::place::{Changes, network_file};
 use kiln_guest::{Budget, Limits};
-use rustix::process::{Gid, Resource, Rlimit, Uid};
+use rustix::process::{Gid, Resource, Rlimit, Signal, Uid};
 
 use super::filter::forbid_the_rest;
 use super::protocol::{self as wire, Job, Work};
@@ -85,6 +85,8 @@ pub(super) fn confine(job: &Job) -> io::Result<()> {
         rustix::thread::set_thread_res_uid(uid, uid, uid)?;
     }
     rustix::thread::set_no_new_privs(true)?;
+    // After the change of user, which takes it back: a service that is killed takes this process with it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     forbid_the_rest()
 }
 
