@@ -1,11 +1,9 @@
 """Buckets with the clients that people have, none of them modified: boto3, coscmd, COS's SDK, rclone, a presigned URL.
 
-Clients of COS speak to hosts such as BUCKET.cos.REGION.myqcloud.com; they are led here as they would be by a proxy, so
-that what they sign is what they sign elsewhere.
+What each of them does with gigabytes and with thousands of objects is in test_bucket_clients.py.
 """
 
 import base64
-import concurrent.futures
 import hashlib
 import http.client
 import io
@@ -20,46 +18,20 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-import boto3
 import pytest
 from boto3.s3.transfer import TransferConfig
-from botocore.config import Config
 from botocore.exceptions import ClientError
 from cloud import GUANGZHOU, refused
 from kiln_server import wait_until
-from qcloud_cos import CosConfig, CosS3Client
+from object_clients import (
+    MIB, app_id, cos, coscmd_environment, files_of, rclone_environment, s3, sha256, sparse_file,
+)  # fmt: skip
 
 # Other people's clients leave connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
 
-MIB = 1 << 20
 LARGE_BYTES = 300 * MIB
 SHANGHAI = "ap-shanghai"
-
-
-def app_id(server, account):
-    accounts = server.operator().kiln("DescribeAccounts")["AccountSet"]
-    return next(found["AppId"] for found in accounts if found["Uin"] == account.uin)
-
-
-def s3(server, account, **options):
-    """boto3's client, as its documentation makes one."""
-    return boto3.client(
-        "s3",
-        endpoint_url=server.objects_endpoint,
-        aws_access_key_id=account.secret_id,
-        aws_secret_access_key=account.secret_key,
-        region_name=options.pop("region", GUANGZHOU),
-        config=Config(retries={"max_attempts": 1}, max_pool_connections=32, **options),
-    )
-
-
-def cos(server, account, scheme="http", region=GUANGZHOU):
-    """COS's SDK, which takes this machine for a proxy on its way to myqcloud.com."""
-    key = {"SecretId": account.secret_id, "SecretKey": account.secret_key}
-    return CosS3Client(
-        CosConfig(Region=region, Scheme=scheme, Proxies={"http": server.objects_endpoint}, **key), retry=0
-    )
 
 
 def fails(code, call, *arguments, **parameters):
@@ -68,26 +40,6 @@ def fails(code, call, *arguments, **parameters):
         call(*arguments, **parameters)
     assert caught.value.response["Error"]["Code"] == code, caught.value
     return caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
-
-
-def files_of(server):
-    return [path for path in server.data_dir.glob("regions/*/objects/*") if path.is_file()]
-
-
-def sparse_file(path, size, seed):
-    """A file with data here and there, at its begin and at its end."""
-    chance = random.Random(seed)
-    with path.open("wb") as file:
-        file.truncate(size)
-        for at in [0, *sorted(chance.randrange(0, size - MIB) for _ in range(20)), size - MIB]:
-            file.seek(at)
-            file.write(chance.randbytes(MIB))
-    return path
-
-
-def sha256(path):
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -215,31 +167,6 @@ def test_an_upload_that_was_interrupted_goes_on(server, alice, bucket):
     assert "Uploads" not in client.list_multipart_uploads(Bucket=bucket)
 
 
-def test_5000_objects_are_listed_in_both_versions(server, alice):
-    client, name = s3(server, alice), f"many-{app_id(server, alice)}"
-    client.create_bucket(Bucket=name)
-    keys = sorted(f"{number % 7}/{number:05}" for number in range(5000))
-    with concurrent.futures.ThreadPoolExecutor(16) as pool:
-        list(pool.map(lambda key: client.put_object(Bucket=name, Key=key, Body=b"x"), keys))
-    for listing in ("list_objects_v2", "list_objects"):
-        pages = client.get_paginator(listing).paginate(Bucket=name)
-        assert [found["Key"] for page in pages for found in page["Contents"]] == keys, listing
-        pages = list(client.get_paginator(listing).paginate(Bucket=name, Delimiter="/", PaginationConfig={"PageSize": 3}))
-        assert [found["Prefix"] for page in pages for found in page.get("CommonPrefixes", [])] == [
-            f"{digit}/" for digit in range(7)
-        ]
-        pages = client.get_paginator(listing).paginate(Bucket=name, Prefix="3/0")
-        assert [found["Key"] for page in pages for found in page["Contents"]] == [
-            key for key in keys if key.startswith("3/0")
-        ]
-    after = client.list_objects_v2(Bucket=name, StartAfter=keys[4990])
-    assert [found["Key"] for found in after["Contents"]] == keys[4991:]
-    for start in range(0, 5000, 1000):
-        named = {"Objects": [{"Key": key} for key in keys[start : start + 1000]], "Quiet": True}
-        assert "Errors" not in client.delete_objects(Bucket=name, Delete=named)
-    client.delete_bucket(Bucket=name)
-
-
 def test_presigned_urls_read_and_write_for_their_time(server, alice, bucket):
     client = s3(server, alice)
     where = {"Bucket": bucket, "Key": "presigned"}
@@ -328,7 +255,7 @@ def test_a_wrong_key_signs_nothing_for_cos(server, alice, bucket):
 def test_coscmd(server, alice, bucket, large, tmp_path):
     program = Path(sys.executable).with_name("coscmd")
     config = tmp_path / "cos.conf"
-    environment = {**os.environ, "http_proxy": server.objects_endpoint, "HOME": str(tmp_path)}
+    environment = coscmd_environment(server, tmp_path)
 
     def coscmd(*arguments):
         command = [program, "-c", config, "-l", tmp_path / "cos.log", *map(str, arguments)]
@@ -353,16 +280,7 @@ def test_coscmd(server, alice, bucket, large, tmp_path):
 
 
 def test_rclone(server, alice, bucket, large, tmp_path):
-    environment = {
-        **{name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"},
-        "RCLONE_CONFIG": str(tmp_path / "none.conf"),
-        "RCLONE_CONFIG_KILN_TYPE": "s3",
-        "RCLONE_CONFIG_KILN_PROVIDER": "Other",
-        "RCLONE_CONFIG_KILN_ENDPOINT": server.objects_endpoint,
-        "RCLONE_CONFIG_KILN_ACCESS_KEY_ID": alice.secret_id,
-        "RCLONE_CONFIG_KILN_SECRET_ACCESS_KEY": alice.secret_key,
-        "RCLONE_CONFIG_KILN_REGION": GUANGZHOU,
-    }
+    environment = rclone_environment(server, alice, tmp_path)
 
     def rclone(*arguments):
         done = subprocess.run(
@@ -453,6 +371,43 @@ def test_bodies_that_are_too_large_or_break_off(server, alice, bucket, nothing_p
     connection.send(b"x" * (3 * MIB))
     wait_until(lambda: any(path.stat().st_size > MIB for path in files_of(server)), 10, "some of it was written")
     connection.close()
+
+
+def test_an_object_is_its_only_version(server, alice, bucket):
+    client = s3(server, alice)
+    keys = [f"versions/{name}" for name in ("a", "b/1", "b/2", "c")]
+    for key in keys:
+        client.put_object(Bucket=bucket, Key=key, Body=b"x")
+    pages = client.get_paginator("list_object_versions").paginate(
+        Bucket=bucket, Prefix="versions/", PaginationConfig={"PageSize": 3}
+    )
+    found = [one for page in pages for one in page["Versions"]]
+    assert [(one["Key"], one["VersionId"], one["IsLatest"]) for one in found] == [(key, "null", True) for key in keys]
+    folded = client.list_object_versions(Bucket=bucket, Prefix="versions/", Delimiter="/")
+    assert [one["Prefix"] for one in folded["CommonPrefixes"]] == ["versions/b/"] and len(folded["Versions"]) == 2
+    where = {"Bucket": bucket, "Key": keys[0]}
+    assert client.get_object(**where, VersionId="null")["Body"].read() == b"x"
+    for call in (client.get_object, client.delete_object):
+        assert fails("NoSuchVersion", call, **where, VersionId="1") == 404
+    client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": key, "VersionId": "null"} for key in keys]})
+    assert "Versions" not in client.list_object_versions(Bucket=bucket, Prefix="versions/")
+
+
+def test_what_is_asked_for_and_not_there_is_refused(server, alice, bucket, nothing_published):
+    client = s3(server, alice)
+    where = {"Bucket": bucket, "Key": "bad"}
+    for code, asked in [
+        ("AccessControlListNotSupported", {"ACL": "public-read"}),
+        ("NotImplemented", {"GrantRead": "id=1"}),
+        ("NotImplemented", {"ServerSideEncryption": "AES256"}),
+        ("NotImplemented", {"Tagging": "a=b"}),
+        ("NotImplemented", {"ObjectLockLegalHoldStatus": "ON"}),
+        ("InvalidStorageClass", {"StorageClass": "GLACIER"}),
+    ]:
+        fails(code, client.put_object, **where, Body=b"x", **asked)
+        fails(code, client.create_multipart_upload, **where, **asked)
+    client.put_object(**where, Body=b"x", ACL="private", StorageClass="STANDARD")
+    client.delete_object(**where)
 
 
 def test_keys_that_would_be_paths_above(server, alice, bucket, nothing_published):
