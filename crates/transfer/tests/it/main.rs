@@ -4,6 +4,7 @@
 
 mod addresses;
 mod bounds;
+mod disguises;
 mod failures;
 mod parts;
 mod resuming;
