@@ -166,7 +166,7 @@ fn token_key(token: &str) -> S3Result<String> {
     })
 }
 
-fn limit(asked: Option<i32>) -> S3Result<Option<usize>> {
+pub(crate) fn limit(asked: Option<i32>) -> S3Result<Option<usize>> {
     let sentence = "max-keys must not be negative.";
     asked
         .map(|keys| usize::try_from(keys).map_err(|_| refused(S3ErrorCode::InvalidArgument, sentence)))
@@ -200,7 +200,7 @@ fn listed(object: Object, encoded: &Encoded, caller: Option<&Caller>) -> s3s::dt
     }
 }
 
-fn owner(caller: &Caller) -> Owner {
+pub(crate) fn owner(caller: &Caller) -> Owner {
     Owner { display_name: Some(caller.account.uin.to_string()), id: Some(caller.account.uin.to_string()) }
 }
 

@@ -20,6 +20,7 @@ use kiln_object_signature::{Request as Signed, cos};
 use kiln_service::names_of_host;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
+use crate::absent::refuse_what_is_absent;
 use crate::access::{ABSENT_KEY, Access, Found, unknown_key};
 use crate::cors::{Asked, preflight};
 use crate::error::{refused, signature_error};
@@ -120,6 +121,7 @@ async fn answer(
         take_cos_signature(&mut request);
     }
     take_cos_names(&mut request.headers);
+    refuse_what_is_absent(&request.headers)?;
     request.extensions.insert(found);
     Ok(next.run(Request::from_parts(request, body)).await)
 }

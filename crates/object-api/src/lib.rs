@@ -7,10 +7,12 @@
 //!
 //! The crate s3s parses and renders S3's protocol and checks AWS's signatures. What COS does otherwise is translated in
 //! `gate`, before and after it. Deliberately absent: rules. Whose a bucket is, what a key may be and how much an account
-//! may store, the service decides; nothing here knows a file. Versions, ACLs and encryption are not there.
+//! may store, the service decides; nothing here knows a file. Versions, ACLs and encryption are not
+//! there, and whoever asks for them is refused (`absent`).
 
 #![deny(unsafe_code)]
 
+mod absent;
 mod access;
 mod bucket_operations;
 mod checked_body;
@@ -27,6 +29,7 @@ mod post_policy;
 mod s3;
 mod serve;
 mod upload_operations;
+mod versions;
 
 use std::sync::Arc;
 

@@ -14,6 +14,7 @@ use crate::bucket_operations::timestamp;
 use crate::checked_body::{checked, content_md5};
 use crate::error::{refused, s3_error};
 use crate::s3::caller;
+use crate::versions::only_version;
 
 const CRC64: HeaderName = HeaderName::from_static("x-cos-hash-crc64ecma");
 
@@ -108,6 +109,7 @@ pub(crate) async fn get_object(
     let caller = caller(&request)?;
     let input = request.input;
     refuse_part_number(input.part_number)?;
+    only_version(input.version_id.as_deref())?;
     let opened = service.open_object(&caller, &input.bucket, &input.key).await.map_err(s3_error)?;
     let conditions = Conditions {
         if_match: input.if_match,
@@ -144,6 +146,7 @@ pub(crate) async fn head_object(
     let caller = caller(&request)?;
     let input = request.input;
     refuse_part_number(input.part_number)?;
+    only_version(input.version_id.as_deref())?;
     let opened = service.open_object(&caller, &input.bucket, &input.key).await.map_err(s3_error)?;
     let conditions = Conditions {
         if_match: input.if_match,
@@ -269,7 +272,10 @@ pub(crate) async fn copy_object(
 /// The bucket and key that a copy is made of. COS's clients put the bucket's host there.
 pub(crate) fn copy_source(source: &CopySource) -> S3Result<(&str, &str)> {
     match source {
-        CopySource::Bucket { bucket, key, .. } => Ok((names_of_host(bucket).bucket.unwrap_or(bucket), key)),
+        CopySource::Bucket { bucket, key, version_id } => {
+            only_version(version_id.as_deref())?;
+            Ok((names_of_host(bucket).bucket.unwrap_or(bucket), key))
+        }
         _ => Err(refused(
             S3ErrorCode::NotImplemented,
             "Copies are made of bucket/key. There are no access points.",
@@ -282,6 +288,7 @@ pub(crate) async fn delete_object(
     request: S3Request<DeleteObjectInput>,
 ) -> S3Result<S3Response<DeleteObjectOutput>> {
     let caller = caller(&request)?;
+    only_version(request.input.version_id.as_deref())?;
     service.delete_objects(&caller, &request.input.bucket, &[request.input.key]).await.map_err(s3_error)?;
     Ok(S3Response::new(DeleteObjectOutput::default()))
 }
@@ -292,7 +299,9 @@ pub(crate) async fn delete_objects(
 ) -> S3Result<S3Response<DeleteObjectsOutput>> {
     let caller = caller(&request)?;
     let quiet = request.input.delete.quiet.unwrap_or(false);
-    let keys: Vec<String> = request.input.delete.objects.into_iter().map(|object| object.key).collect();
+    let objects = request.input.delete.objects;
+    objects.iter().try_for_each(|object| only_version(object.version_id.as_deref()))?;
+    let keys: Vec<String> = objects.into_iter().map(|object| object.key).collect();
     service.delete_objects(&caller, &request.input.bucket, &keys).await.map_err(s3_error)?;
     let deleted = keys.into_iter().map(|key| DeletedObject { key: Some(key), ..Default::default() });
     let deleted = (!quiet).then(|| deleted.collect());

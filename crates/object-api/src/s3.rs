@@ -9,7 +9,7 @@ use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
 use crate::error::refused;
 use crate::{
     bucket_operations as buckets, cors_operations as cors, object_operations as objects,
-    upload_operations as uploads,
+    upload_operations as uploads, versions,
 };
 
 /// The endpoint.
@@ -47,6 +47,7 @@ operations! {
     cors::delete_bucket_cors(DeleteBucketCorsInput) -> DeleteBucketCorsOutput;
     buckets::list_objects(ListObjectsInput) -> ListObjectsOutput;
     buckets::list_objects_v2(ListObjectsV2Input) -> ListObjectsV2Output;
+    versions::list_object_versions(ListObjectVersionsInput) -> ListObjectVersionsOutput;
     objects::put_object(PutObjectInput) -> PutObjectOutput;
     objects::get_object(GetObjectInput) -> GetObjectOutput;
     objects::head_object(HeadObjectInput) -> HeadObjectOutput;
