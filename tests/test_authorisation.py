@@ -104,6 +104,31 @@ MATRIX = {
         lambda w, who: {"ImageIds": [w.image], "DryRun": True},
         {**CHANGES_OWN_IMAGE, "owner": "InvalidImageId.InShared", "full": "InvalidImageId.InShared"},
     ),
+    # what is for everybody
+    "PublishImage": (lambda w, who: {"ImageId": w.lent, "DryRun": True}, OPERATOR_ONLY),
+    "PublishImage of what the operator does not see": (
+        lambda w, who: {"ImageId": w.image, "DryRun": True},
+        {**OPERATOR_ONLY, "operator": NO_IMAGE},
+    ),
+    "WithdrawImage": (lambda w, who: {"ImageId": w.public, "DryRun": True}, OPERATOR_ONLY),
+    "DescribeImages for everybody": (lambda w, who: {"ImageIds": [w.public]}, EVERYBODY),
+    "DescribeImageReport of what is public": (lambda w, who: {"ImageId": w.public}, EVERYBODY),
+    "RunInstances of what is public": (
+        lambda w, who: {"ImageId": w.public, "Placement": {"Zone": ZONES[GUANGZHOU]}, "DryRun": True},
+        EVERYBODY_CHANGES,
+    ),
+    "ModifyImageAttribute of what is public": (
+        lambda w, who: {"ImageId": w.public, "ImageDescription": who},
+        cells(NOT_YOURS, NOT_YOURS, DENIED, NOT_YOURS, NOT_YOURS, NOT_YOURS, OK),
+    ),
+    "DeleteImages of what is public": (
+        lambda w, who: {"ImageIds": [w.public], "DryRun": True},
+        cells(NOT_YOURS, NOT_YOURS, DENIED, NOT_YOURS, NOT_YOURS, NOT_YOURS, NOT_YOURS),
+    ),
+    "ImportImage for everybody": (
+        lambda w, who: {**w.import_parameters, "ImageType": "PUBLIC_IMAGE", "DryRun": True},
+        OPERATOR_ONLY,
+    ),
     "OpenImageExport": (lambda w, who: {"ImageId": w.image, "Transport": "TCP"}, CHANGES_OWN_IMAGE),
     "OpenImageExport on the server's machine": (lambda w, who: {"ImageId": w.image}, OPERATOR_ONLY),
     # prices
@@ -117,6 +142,11 @@ MATRIX = {
         lambda w, who: {"ImageId": w.image, "PerHour": "0.01", "PerMonth": "1"},
         {**OPERATOR_ONLY, "operator": NO_IMAGE},
     ),
+    # usage: one's own, and for the operator everybody's
+    "DescribeUsage": (lambda w, who: {}, EVERYBODY),
+    "DescribeUsage of the owner": (lambda w, who: {"Uin": w.owner.uin}, of_the_owners(DENIED, OK)),
+    "DescribeEarnings": (lambda w, who: {}, EVERYBODY),
+    "DescribeEarnings of the owner": (lambda w, who: {"Uin": w.owner.uin}, of_the_owners(DENIED, OK)),
     # instances
     "DescribeInstanceTypeConfigs": (lambda w, who: {}, EVERYBODY),
     "DescribeInstanceFamilyConfigs": (lambda w, who: {}, EVERYBODY),
@@ -318,6 +348,9 @@ class World:
         url = host.url("small.qcow2")
         self.image = self.owner.imported(url, "image", ImageFamily="family", TagSpecification=tags)
         self.unshared = self.owner.imported(url, "unshared")
+        parameters = {**self.import_parameters, "ImageName": "public", "ImageType": "PUBLIC_IMAGE"}
+        self.public = self.operator.raw("ImportImage", **parameters)["ImageId"]
+        self.operator.normal_image(self.public)
         # The operator's, which everybody else but two do not see.
         self.lent = self.operator.imported(url, "lent")
         borrowers = [self.owner.uin, self.shared_with.uin]
@@ -470,6 +503,9 @@ def test_a_sub_account_of_the_operator_does_not_become_the_operator(world):
         ("ModifyImportPermission", {"Uin": world.spare.uin, "Allowed": True}),
         ("ModifyAccountLimits", {"Uin": world.spare.uin}),
         ("ModifyAccountContact", {"Uin": world.spare.uin, "Email": ""}),
+        ("PublishImage", {"ImageId": world.lent}),
+        ("WithdrawImage", {"ImageId": world.public}),
+        ("ModifyImageFee", {"ImageId": world.lent, "PerHour": "1", "PerMonth": "1"}),
     ):
         refused(DENIED, full.kiln, action, **parameters)
 

@@ -25,6 +25,11 @@ impl Tx {
 
     /// The fee of an image: its own, or else that of the image which it was made from, or else nothing.
     pub async fn image_fee(&mut self, image: &Image) -> Result<Price> {
+        Ok(self.image_fee_and_source(image).await?.1)
+    }
+
+    /// The fee of an image, and the image that it is the fee of.
+    pub async fn image_fee_and_source(&mut self, image: &Image) -> Result<(ImageId, Price)> {
         let sql = "SELECT per_hour, per_month FROM image_fees WHERE image = $1";
         for id in [Some(&image.id), image.fee_of.as_ref()].into_iter().flatten() {
             let read = |row: &crate::column::Row| {
@@ -34,9 +39,9 @@ impl Tx {
                 })
             };
             if let Some(fee) = self.find(query(sql).bind(id.as_str()), read).await? {
-                return Ok(fee);
+                return Ok((id.clone(), fee));
             }
         }
-        Ok(Price::default())
+        Ok((image.fee_of.as_ref().unwrap_or(&image.id).clone(), Price::default()))
     }
 }

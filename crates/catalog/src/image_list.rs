@@ -194,8 +194,9 @@ impl Tx {
         Ok(self.images(&query).await?.0.pop().map(|listed| (listed.image, listed.view)))
     }
 
-    /// The newest ready image of a family in a region that is not deprecated: of the account's own, or else of those
-    /// for everybody. What others share does not count, or they could choose what the account launches.
+    /// The newest ready image of a family in a region that is not deprecated: of the account's own custom images, or
+    /// else of the public ones. What other accounts share or sell does not count, or they could choose what the account
+    /// launches.
     pub async fn newest_of_family(
         &mut self,
         viewer: Uin,
@@ -204,8 +205,8 @@ impl Tx {
     ) -> Result<Option<ListedImage>> {
         let sql = "SELECT id FROM images
             WHERE family = $1 AND family <> '' AND state = 'normal' AND region = $2 AND deprecated = 0
-                AND (owner = $3 OR kind <> 'custom')
-            ORDER BY CASE WHEN owner = $3 THEN 0 ELSE 1 END, created_at DESC, id LIMIT 1";
+                AND (kind = 'public' OR (kind = 'custom' AND owner = $3))
+            ORDER BY CASE WHEN kind = 'custom' THEN 0 ELSE 1 END, created_at DESC, id LIMIT 1";
         let select = query(sql).bind(family).bind(region.as_str()).bind(uin(viewer)?);
         let Some(id) = self.find(select, |row| row.text("id").map(ImageId::from_trusted)).await? else {
             return Ok(None);

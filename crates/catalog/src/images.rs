@@ -283,6 +283,19 @@ impl Tx {
         Ok(self.count::<u64>(count.build()).await? > 0)
     }
 
+    /// Whether a public image of the region has that name. Failed and withdrawn ones do not count.
+    pub async fn public_image_name_taken(&mut self, region: &RegionId, name: &str) -> Result<bool> {
+        let states = ImageState::WORDS.iter().filter(|(state, _)| state.counts_towards_quota());
+        let mut count =
+            Builder::new("SELECT COUNT(*) AS n FROM images WHERE state <> 'deleted' AND kind <> 'custom'");
+        count.push(" AND kind = ").push_bind(ImageKind::Public.word());
+        count.push(" AND region = ").push_bind(region.as_str());
+        count.push(" AND name = ").push_bind(name);
+        count.push(" AND state IN ");
+        push_list(&mut count, states.map(|(_, word)| *word));
+        Ok(self.count::<u64>(count.build()).await? > 0)
+    }
+
     /// The custom images of an account in a region that count towards its quota.
     pub async fn count_images(&mut self, owner: Uin, region: &RegionId) -> Result<u32> {
         self.count(counted_images(owner, region)?.build()).await

@@ -41,6 +41,7 @@ mod sub_accounts;
 mod tags;
 mod tasks;
 mod uploads;
+mod usage;
 mod words;
 
 pub use catalog::{Catalog, Tx};
@@ -58,6 +59,7 @@ pub use operation_log::{OperationEntry, OperationQuery};
 pub use store_state::{StoreEvent, StoreState};
 pub use tags::TagCondition;
 pub use tasks::TaskQuery;
+pub use usage::UsageQuery;
 
 /// How many rows a list gives when nothing else is asked for.
 pub const DEFAULT_LIST_LIMIT: u64 = 20;

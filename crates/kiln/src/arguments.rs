@@ -1,16 +1,24 @@
 //! What can be said on the command line. No meaning is given to anything here.
 
 mod bucket;
+mod catalog;
 mod disk;
 mod export;
+mod image_file;
+mod public_image;
+mod usage;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub(crate) use bucket::{BucketCommand, ObjectCommand};
+pub(crate) use catalog::{CatalogCommand, CatalogSource, Pull};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use disk::{CreateDisks, DiskCommand};
 pub(crate) use export::{Export, ExportFormat};
+pub(crate) use image_file::{Convert, ImageFileCommand, ImageFormat, Inspect};
+pub(crate) use public_image::PublicImageCommand;
+pub(crate) use usage::Usage;
 
 use crate::account_arguments::{AccountCommand, Log};
 
@@ -78,6 +86,9 @@ pub(crate) enum Command {
     /// Images
     #[command(subcommand)]
     Image(ImageWork),
+    /// Catalogues of images (simplestreams), such as Ubuntu's, whose images become public ones
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
     /// Buckets, where image files are put to be imported
     #[command(subcommand)]
     Bucket(BucketCommand),
@@ -94,6 +105,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     KeyPair(KeyPairCommand),
     /// Long work: imports, image creation, copies, exports, launches
+    /// What a month cost, machine by machine and image by image; what a provider's images earned
+    Usage(Usage),
+    /// Long work: imports, image creation, copies, launches
     #[command(subcommand)]
     Task(TaskCommand),
     /// The regions' stores, on the server's own machine
@@ -124,42 +138,9 @@ pub(crate) enum ImageWork {
     #[command(flatten)]
     Service(ImageCommand),
     #[command(flatten)]
+    Public(PublicImageCommand),
+    #[command(flatten)]
     File(ImageFileCommand),
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageFileCommand {
-    /// Inspect an image file on this machine as an import would; no server is needed
-    Inspect(Inspect),
-    /// Convert an image file on this machine into another format; no server is needed
-    Convert(Convert),
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Convert {
-    /// The image file: raw, qcow2, VHD or VMDK, told by its content
-    pub(crate) source: PathBuf,
-    /// The file to make
-    pub(crate) target: PathBuf,
-    /// The format of the file to make
-    #[arg(long, value_enum)]
-    pub(crate) format: ImageFormat,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum ImageFormat {
-    /// The disk's bytes, sparse
-    Raw,
-    /// QEMU's format
-    Qcow2,
-    /// QEMU's format, compressed by Zstandard
-    Qcow2Zstd,
-    /// VHD that grows with its content
-    Vhd,
-    /// VHD of the disk's full size, as Azure wants it
-    VhdFixed,
-    /// VMDK, compressed, as VMware imports it
-    Vmdk,
 }
 
 #[derive(Debug, Subcommand)]
@@ -169,6 +150,9 @@ pub(crate) enum ImageCommand {
         /// Part of the name
         #[arg(long)]
         name: Option<String>,
+        /// Only those of a type; can be given several times
+        #[arg(long = "type", value_enum)]
+        types: Vec<ImageType>,
     },
     /// Show one image
     Show {
@@ -181,7 +165,7 @@ pub(crate) enum ImageCommand {
         image: String,
     },
     /// Import an image file, from this machine or from a URL
-    Import(Import),
+    Import(Box<Import>),
     /// Make an image of an instance
     Create {
         /// Such as ins-0b3kq81z
@@ -247,6 +231,18 @@ pub(crate) enum ImageCommand {
     },
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum ImageType {
+    /// Your own
+    Custom,
+    /// Others', who share them with you
+    Shared,
+    /// The operator's, for everybody
+    Public,
+    /// Providers', for everybody at a price
+    Market,
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct Import {
     /// The image file: a file of this machine, which is uploaded first, or a URL (http, https or s3)
@@ -259,6 +255,15 @@ pub(crate) struct Import {
     pub(crate) description: String,
     #[command(flatten)]
     pub(crate) claim: Claim,
+    /// The family that it becomes the newest version of
+    #[arg(long)]
+    pub(crate) family: Option<String>,
+    /// The SHA-256 that the file must have
+    #[arg(long)]
+    pub(crate) sha256: Option<String>,
+    /// Make it public at once (operator)
+    #[arg(long)]
+    pub(crate) public: bool,
     /// The bucket that a file of this machine is uploaded to; it is made if need be
     #[arg(long, default_value = "imports")]
     pub(crate) bucket: String,
@@ -291,17 +296,6 @@ pub(crate) struct Claim {
     /// Accept an image without cloud-init
     #[arg(long)]
     pub(crate) force: bool,
-}
-
-#[derive(Debug, Args)]
-pub(crate) struct Inspect {
-    /// The image file: raw, qcow2, VHD or VMDK
-    pub(crate) file: PathBuf,
-    #[command(flatten)]
-    pub(crate) claim: Claim,
-    /// The policy to judge by
-    #[arg(long, default_value = "guide", value_parser = ["guide", "modern"])]
-    pub(crate) policy: String,
 }
 
 #[derive(Debug, Subcommand)]

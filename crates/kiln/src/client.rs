@@ -102,6 +102,16 @@ impl Client {
         self.call("kiln", KILN_VERSION, action, &self.region, parameters).await
     }
 
+    /// Calls one of Kiln's own actions in another region.
+    pub(crate) async fn kiln_in(
+        &self,
+        region: &str,
+        action: &str,
+        parameters: &Value,
+    ) -> Result<Value, Error> {
+        self.call("kiln", KILN_VERSION, action, region, parameters).await
+    }
+
     /// Opens a WebSocket at an address that the server gave.
     pub(crate) async fn web_socket(&self, url: &str) -> Result<Upgraded, Error> {
         let url = url.replacen("ws", "http", 1);

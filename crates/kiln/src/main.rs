@@ -13,6 +13,7 @@ mod objects;
 mod output;
 mod progress;
 mod serve;
+mod simplestreams;
 mod tls;
 
 use std::process::ExitCode;

@@ -18,6 +18,7 @@ mod price;
 mod tag;
 mod task;
 mod time;
+mod usage;
 
 pub use account::{
     Account, ApiKey, ApplicationEvent, ApplicationState, ImportApplication, KeyPair, Role, SubAccount,
@@ -46,3 +47,4 @@ pub use price::{Money, Price};
 pub use tag::{Resource, Tag};
 pub use task::{ExportFile, ExportFormat, StopMode, Task, TaskEvent, TaskKind, TaskProgress, TaskState};
 pub use time::Timestamp;
+pub use usage::{EarningsLine, Month, UsageLine, UsageRecord, earnings};

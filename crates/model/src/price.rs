@@ -38,6 +38,14 @@ impl Money {
     }
 }
 
+/// In units of the currency, to the last place that is reckoned with: `0.1200`.
+impl std::fmt::Display for Money {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let parts = u64::from(PARTS_PER_UNIT);
+        write!(f, "{}.{:04}", self.0 / parts, self.0 % parts)
+    }
+}
+
 /// What something costs, by the way it is paid for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Price {
@@ -61,6 +69,10 @@ mod tests {
     #[test]
     fn amounts_are_exact_or_refused() {
         assert_eq!(Money::of_units(0.12), Some(Money(1_200)));
+        assert_eq!(
+            (Money(1_200).to_string(), Money(459_999).to_string()),
+            ("0.1200".to_owned(), "45.9999".to_owned())
+        );
         assert_eq!(Money::of_units(45.9999).map(Money::units), Some(45.9999));
         for wrong in [-1.0, 0.00001, f64::NAN, f64::INFINITY, 1e16] {
             assert_eq!(Money::of_units(wrong), None, "{wrong}");

@@ -28,6 +28,9 @@ pub enum TaskKind {
         url: String,
         /// What the importer says is in it.
         claim: ImportClaim,
+        /// The SHA-256 that the file must have, in hexadecimal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        sha256: Option<String>,
     },
     /// Stores an instance's system disk as an image.
     CreateImage {

@@ -45,6 +45,13 @@ pub(crate) fn account_meant(caller: &Caller, named: Option<Uin>) -> Result<Uin, 
     }
 }
 
+/// That the caller is the operator, and not one of the operator's sub-accounts: what is for everybody, and what it costs,
+/// is decided there.
+pub(crate) fn require_operator_itself(caller: &Caller) -> Result<(), Refusal> {
+    require_operator(caller)?;
+    require_main(caller)
+}
+
 pub(crate) fn require_operator(caller: &Caller) -> Result<(), Refusal> {
     if caller.account.role == Role::Operator {
         return Ok(());
@@ -133,6 +140,23 @@ pub(crate) async fn image_name_is_free(
     ))
 }
 
+/// That no other public image of the region has this name.
+pub(crate) async fn public_name_is_free(
+    tx: &mut Tx,
+    region: &kiln_model::RegionId,
+    name: &str,
+) -> Result<(), Refusal> {
+    if !tx.public_image_name_taken(region, name).await? {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "InvalidImageName.Duplicate",
+        format!(
+            "There is a public image named {name:?} in {region}. Choose another name, or withdraw that image."
+        ),
+    ))
+}
+
 /// Takes one of the account's places for images and one of the day's operations, in the accepting transaction.
 pub(crate) async fn reserve_image(
     tx: &mut Tx,
@@ -188,6 +212,10 @@ pub(crate) async fn visible_image(
 pub(crate) async fn own_image(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Image, Refusal> {
     match visible_image(tx, caller, id).await? {
         (image, ImageView::Own) => Ok(image),
+        (image, ImageView::Public) if image.owner == caller.account.uin => Err(Refusal::denied(
+            "UnauthorizedOperation.ImageNotBelongToAccount",
+            format!("Image {id} is public, so it is everybody's. WithdrawImage takes it back."),
+        )),
         (_, ImageView::Shared | ImageView::Public | ImageView::Market) => Err(Refusal::denied(
             "UnauthorizedOperation.ImageNotBelongToAccount",
             format!("Image {id} is not yours. Only an image's owner may do this."),
@@ -204,6 +232,24 @@ pub(crate) fn image_is_normal(image: &Image) -> Result<(), Refusal> {
         "InvalidImageId.IncorrectState",
         format!("Image {} is {}; this needs one that is NORMAL.", image.id, image_state_name(image.state)),
     ))
+}
+
+/// That nothing makes the image any more, whatever came of it.
+pub(crate) fn image_is_made(image: &Image) -> Result<(), Refusal> {
+    match image.state {
+        ImageState::Creating | ImageState::Importing | ImageState::Syncing => Err(Refusal::conflict(
+            "InvalidImageId.IncorrectState",
+            format!(
+                "Image {} is {}; wait for the end of task {} or cancel it.",
+                image.id,
+                image_state_name(image.state),
+                image.task
+            ),
+        )),
+        ImageState::Normal | ImageState::CreateFailed | ImageState::ImportFailed | ImageState::Deleted => {
+            Ok(())
+        }
+    }
 }
 
 /// The public name of an image's state.

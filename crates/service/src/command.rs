@@ -19,7 +19,9 @@ use crate::guest_settings::GuestCommand;
 use crate::key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
 use crate::policy::{Report, SupportedOs};
 use crate::price_command::{PriceCommand, Quote};
+use crate::public_image_command::PublicImageCommand;
 use crate::tagging::{TagCommand, TagFailure};
+use crate::usage::{Earnings, Usage, UsageCommand};
 
 /// A request for something to be done or told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +56,9 @@ pub enum Command {
     KeyPair(KeyPairCommand),
     Guest(GuestCommand),
     Price(PriceCommand),
+    PublicImage(PublicImageCommand),
     Tag(TagCommand),
+    Usage(UsageCommand),
     DescribeAccountQuota { filters: Vec<Filter> },
     DescribeTasks(DescribeTasks),
     CancelTask { task: TaskId },
@@ -76,6 +80,8 @@ impl Command {
             Self::KeyPair(command) => return command.changes(),
             Self::Guest(command) => return command.changes(),
             Self::Price(command) => return command.changes(),
+            // Each of them.
+            Self::PublicImage(_) => return true,
             Self::Tag(command) => return command.changes(),
             _ => {}
         }
@@ -98,6 +104,7 @@ impl Command {
                 | Self::DescribeAccountQuota { .. }
                 | Self::DescribeActions
                 | Self::DescribeObjectStorage
+                | Self::Usage(_)
         )
     }
 }
@@ -110,8 +117,12 @@ pub struct ImportImage {
     pub description: String,
     /// Where the file is: `http://` or `https://`.
     pub url: String,
+    /// The SHA-256 that the file must have, in hexadecimal.
+    pub sha256: Option<String>,
     /// What the importer says is in it.
     pub claim: ImportClaim,
+    /// Whether it becomes an image for everybody.
+    pub public: bool,
     pub family: String,
     pub tags: Vec<Tag>,
     pub dry_run: bool,
@@ -343,6 +354,8 @@ pub enum Answer {
     /// Each type of instance in each zone that has it.
     InstanceTypes(Vec<(ZoneId, InstanceType)>),
     Quote(Quote),
+    Usage(Usage),
+    Earnings(Earnings),
     /// Tags with the identifiers of the resources that they are on.
     ResourceTags {
         tags: Vec<(String, Tag)>,

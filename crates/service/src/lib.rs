@@ -26,6 +26,7 @@ mod notifications;
 mod objects;
 pub mod policy;
 mod price_command;
+mod public_image_command;
 mod rate_limit;
 mod recent;
 mod refusal;
@@ -33,6 +34,7 @@ mod region_store;
 mod service;
 mod tagging;
 mod tickets;
+mod usage;
 
 pub use account_command::*;
 pub use actions::OpenScreen;
@@ -53,7 +55,9 @@ pub use objects::{
     PutObject, PutPart, UploadPage, names_of_host,
 };
 pub use price_command::{InquirePriceResetInstance, InquirePriceRunInstances, PriceCommand, Quote};
+pub use public_image_command::{PublicImageCommand, PublishImage, WithdrawImage};
 pub use rate_limit::RateLimit;
 pub use refusal::{Refusal, RefusalKind};
 pub use service::{Service, StartError};
 pub use tagging::{DescribeResourceTags, ModifyResourceTags, TagCommand, TagFailure, TagTarget};
+pub use usage::{DescribeUsage, Earnings, Usage, UsageCommand, UsageReport};

@@ -24,6 +24,7 @@ use crate::Service;
 use crate::config::{InstanceConfig, InstanceNetwork};
 use crate::jobs::JobError;
 use crate::machine_disks::{Bases, data_disk, data_disks_of};
+use crate::usage;
 
 /// The network that user-mode instances have their addresses in: each sees only itself there.
 const USER_NETWORK: Ipv4Addr = Ipv4Addr::new(10, 64, 0, 0);
@@ -330,7 +331,7 @@ pub(crate) async fn record_end(service: &Service, id: &InstanceId) -> kiln_catal
     let mut tx = service.catalog.write().await?;
     let state = tx.instance(id).await?.map(|instance| instance.state);
     if state == Some(InstanceState::Running) {
-        tx.transition_instance(id, InstanceEvent::Stopped, Timestamp::now()).await?;
+        usage::transition(&mut tx, id, InstanceEvent::Stopped, Timestamp::now()).await?;
         tx.commit().await?;
     }
     Ok(())

@@ -33,8 +33,10 @@ pub(crate) struct RegionStore {
 
 /// The indexes that a task of an account uses.
 pub(crate) struct ScopeIndexes {
+    /// Of the scope that it stores in.
     pub(crate) own: Arc<ChunkIndex>,
-    pub(crate) public: Arc<ChunkIndex>,
+    /// Of the public scope, where that is another one.
+    pub(crate) public: Option<Arc<ChunkIndex>>,
 }
 
 /// The scope of an account's own content.
@@ -57,15 +59,21 @@ impl RegionStore {
         )
     }
 
-    /// The indexes that an account's task searches, with every live pack of their scopes loaded.
+    /// The indexes that an account's task searches, with every live pack of their scopes loaded. What it stores for
+    /// everybody relies on nothing that is the account's own.
     pub(crate) async fn scope_indexes(
         &self,
         catalog: &Catalog,
         owner: Uin,
+        for_everybody: bool,
     ) -> Result<ScopeIndexes, JobError> {
+        let public = self.loaded_index(catalog, PUBLIC_SCOPE).await?;
+        if for_everybody {
+            return Ok(ScopeIndexes { own: public, public: None });
+        }
         Ok(ScopeIndexes {
             own: self.loaded_index(catalog, &account_scope(owner)).await?,
-            public: self.loaded_index(catalog, PUBLIC_SCOPE).await?,
+            public: Some(public),
         })
     }
 

@@ -27,7 +27,7 @@ use crate::objects::Incoming;
 use crate::recent::{Age, Recent};
 use crate::region_store::RegionStore;
 use crate::tickets::Tickets;
-use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications, objects};
+use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications, objects, usage};
 
 /// How long work in the background may take to end after a shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);
@@ -202,9 +202,15 @@ impl Service {
                 }
                 _ => None,
             };
+            if instance.state == InstanceState::Running && runs {
+                // It may run since before usage was recorded.
+                let mut tx = self.catalog.write().await?;
+                usage::begin(&mut tx, &instance.id, Timestamp::now()).await?;
+                tx.commit().await?;
+            }
             if let Some(event) = event {
                 let mut tx = self.catalog.write().await?;
-                tx.transition_instance(&instance.id, event, Timestamp::now()).await?;
+                usage::transition(&mut tx, &instance.id, event, Timestamp::now()).await?;
                 tx.commit().await?;
             }
         }

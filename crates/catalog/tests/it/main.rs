@@ -15,6 +15,7 @@ mod references;
 mod sample;
 mod tags;
 mod tasks;
+mod usage;
 
 /// A test per named case and database.
 macro_rules! on_every_database {

@@ -125,6 +125,7 @@ pub(crate) fn import_kind() -> TaskKind {
             force: false,
             license: LicenseType::default(),
         },
+        sha256: None,
     }
 }
 

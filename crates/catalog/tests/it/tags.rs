@@ -3,7 +3,7 @@
 use kiln_catalog::{Catalog, ImageQuery, TagCondition, Tx};
 use kiln_model::{Image, ImageEvent, ImageKind, ImageOrigin, ImageState, Money, Price, Tag};
 
-use crate::sample::{ALICE, BOB, OPERATOR, at, beijing, guangzhou, image, insert_accounts};
+use crate::sample::{ALICE, BOB, CAROL, OPERATOR, at, beijing, guangzhou, image, insert_accounts};
 
 crate::on_every_database!(
     tags_are_an_accounts_own_and_end_with_the_resource,
@@ -85,7 +85,9 @@ async fn a_family_gives_its_newest_image_that_is_not_deprecated(catalog: Catalog
         (ALICE, ImageKind::Custom, "new", 2, false),
         (ALICE, ImageKind::Custom, "newest", 3, true),
         (OPERATOR, ImageKind::Public, "public", 4, false),
+        (OPERATOR, ImageKind::Custom, "draft", 3, false),
         (BOB, ImageKind::Custom, "of Bob's", 5, false),
+        (BOB, ImageKind::Market, "for sale", 6, false),
     ];
     for (owner, kind, name, millis, deprecated) in insert {
         let image = Image {
@@ -103,7 +105,8 @@ async fn a_family_gives_its_newest_image_that_is_not_deprecated(catalog: Catalog
         found.map(|listed| listed.image.name)
     };
     assert_eq!(newest(ALICE, guangzhou(), "web").await.as_deref(), Some("new"));
-    assert_eq!(newest(OPERATOR, guangzhou(), "web").await.as_deref(), Some("public"));
+    assert_eq!(newest(OPERATOR, guangzhou(), "web").await.as_deref(), Some("draft"));
+    assert_eq!(newest(CAROL, guangzhou(), "web").await.as_deref(), Some("public"));
     assert_eq!(newest(BOB, guangzhou(), "web").await.as_deref(), Some("of Bob's"));
     assert_eq!(newest(ALICE, beijing(), "web").await, None);
     assert_eq!(newest(ALICE, guangzhou(), "").await, None);

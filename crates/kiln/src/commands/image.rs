@@ -6,14 +6,14 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::arguments::{Connection, ImageCommand, Import, OutputForm};
+use crate::arguments::{Connection, ImageCommand, ImageType, Import, OutputForm};
 use crate::client::{Client, Error};
 use crate::commands::report;
 use crate::objects::{Objects, Place};
 use crate::output;
 use crate::progress::wait_for_task;
 
-const COLUMNS: &[(&str, &str)] = &[
+pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("IMAGE", "/ImageId"),
     ("NAME", "/ImageName"),
     ("STATE", "/ImageState"),
@@ -23,7 +23,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("CREATED", "/CreatedTime"),
 ];
 /// Images on a page, the most that the API gives.
-const PAGE: u64 = 100;
+pub(super) const PAGE: u64 = 100;
 
 pub(super) async fn run(
     client: &Client,
@@ -32,7 +32,7 @@ pub(super) async fn run(
 ) -> Result<(), Error> {
     let form = connection.output;
     match command {
-        ImageCommand::List { name } => list(client, form, name).await,
+        ImageCommand::List { name, types } => list(client, form, name, &types).await,
         ImageCommand::Show { image } => {
             let answer = client.cvm("DescribeImages", &json!({ "ImageIds": [image] })).await?;
             show(form, &answer);
@@ -44,7 +44,7 @@ pub(super) async fn run(
             report::print(form, &answer["Report"], none);
             Ok(())
         }
-        ImageCommand::Import(import) => import_image(client, connection, import).await,
+        ImageCommand::Import(import) => import_image(client, connection, *import).await,
         ImageCommand::Create { instance, name, description, power_off, no_wait } => {
             let parameters = json!({
                 "InstanceId": instance, "ImageName": name, "ImageDescription": description,
@@ -79,13 +79,21 @@ pub(super) async fn run(
     }
 }
 
-async fn list(client: &Client, form: OutputForm, name: Option<String>) -> Result<(), Error> {
+async fn list(
+    client: &Client,
+    form: OutputForm,
+    name: Option<String>,
+    types: &[ImageType],
+) -> Result<(), Error> {
+    let mut filters = Vec::new();
+    filters.extend(name.map(|name| json!({ "Name": "image-name", "Values": [name] })));
+    if !types.is_empty() {
+        let types: Vec<_> = types.iter().map(|one| type_name(*one)).collect();
+        filters.push(json!({ "Name": "image-type", "Values": types }));
+    }
     let mut all: Vec<Value> = Vec::new();
     loop {
-        let mut parameters = json!({ "Offset": all.len(), "Limit": PAGE });
-        if let Some(name) = &name {
-            parameters["Filters"] = json!([{ "Name": "image-name", "Values": [name] }]);
-        }
+        let parameters = json!({ "Filters": filters, "Offset": all.len(), "Limit": PAGE });
         let mut answer = client.cvm("DescribeImages", &parameters).await?;
         let total = answer["TotalCount"].as_u64().unwrap_or(0);
         let page = answer["ImageSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
@@ -98,6 +106,15 @@ async fn list(client: &Client, form: OutputForm, name: Option<String>) -> Result
     let answer = json!({ "TotalCount": all.len(), "ImageSet": all });
     output::listing(form, &answer, "ImageSet", COLUMNS);
     Ok(())
+}
+
+fn type_name(image_type: ImageType) -> &'static str {
+    match image_type {
+        ImageType::Custom => "PRIVATE_IMAGE",
+        ImageType::Shared => "SHARED_IMAGE",
+        ImageType::Public => "PUBLIC_IMAGE",
+        ImageType::Market => "MARKET_IMAGE",
+    }
 }
 
 fn show(form: OutputForm, answer: &Value) {
@@ -118,15 +135,21 @@ async fn import_image(client: &Client, connection: &Connection, import: Import) 
         false => Some(upload(client, connection, &import).await?),
     };
     let url = uploaded.as_ref().map_or_else(|| import.source.clone(), |(_, place)| place.import_url());
-    let parameters = json!({
+    let mut parameters = json!({
         "ImageUrl": url, "ImageName": import.name, "ImageDescription": import.description,
         "OsType": import.claim.os_type, "OsVersion": import.claim.os_version,
         "Architecture": import.claim.architecture, "BootMode": import.claim.boot_mode,
         "LicenseType": import.claim.license, "Force": import.claim.force,
     });
-    client.cvm("ImportImage", &parameters).await?;
-    // The public answer names no image; the name does, being unique among the account's own.
-    let image = own_image_named(client, &import.name).await?;
+    for (name, text) in [("ImageFamily", &import.family), ("ImageSha256", &import.sha256)] {
+        if let Some(text) = text {
+            parameters[name] = json!(text);
+        }
+    }
+    if import.public {
+        parameters["ImageType"] = json!("PUBLIC_IMAGE");
+    }
+    let image = client.cvm("ImportImage", &parameters).await?;
     let keep = import.keep_object || import.no_wait;
     finish(client, client.region(), connection.output, &image["ImageId"], import.no_wait).await?;
     match uploaded {
@@ -155,17 +178,6 @@ async fn upload(
     Ok((objects, place))
 }
 
-async fn own_image_named(client: &Client, name: &str) -> Result<Value, Error> {
-    let filters = json!([
-        { "Name": "image-name", "Values": [name] }, { "Name": "image-type", "Values": ["PRIVATE_IMAGE"] },
-    ]);
-    let mut answer = client.cvm("DescribeImages", &json!({ "Filters": filters, "Limit": PAGE })).await?;
-    let images = answer["ImageSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
-    // A failed image frees its name, so the newest of that name is the one that was just accepted.
-    let found = images.into_iter().find(|image| image["ImageName"] == name);
-    found.ok_or_else(|| format!("image {name:?} was accepted but is not listed").into())
-}
-
 async fn copy(
     client: &Client,
     form: OutputForm,
@@ -187,24 +199,33 @@ async fn copy(
 }
 
 /// Waits for an image that is being made, unless told not to, and prints it.
-async fn finish(
+pub(super) async fn finish(
     client: &Client,
     region: &str,
     form: OutputForm,
     image: &Value,
     no_wait: bool,
 ) -> Result<(), Error> {
-    let wanted = json!({ "ImageIds": [image] });
-    if !no_wait {
-        let tasks = client.kiln("DescribeTasks", &json!({ "Limit": PAGE })).await?;
-        let task = tasks["TaskSet"].as_array().into_iter().flatten().find(|task| task["ImageId"] == *image);
-        if let Some(task) = task.and_then(|task| task["TaskId"].as_str()) {
-            wait_for_task(client, task).await?;
-        }
-    }
-    let answer = client.cvm_in(region, "DescribeImages", &wanted).await?;
+    let answer = match no_wait {
+        true => client.cvm_in(region, "DescribeImages", &json!({ "ImageIds": [image] })).await?,
+        false => json!({ "TotalCount": 1, "ImageSet": [wait_for_image(client, region, image).await?] }),
+    };
     output::listing(form, &answer, "ImageSet", COLUMNS);
     Ok(())
+}
+
+/// Waits until an image is made, and gives it.
+///
+/// # Errors
+/// The reason of its task, where that has ended without its result.
+pub(super) async fn wait_for_image(client: &Client, region: &str, image: &Value) -> Result<Value, Error> {
+    let tasks = client.kiln("DescribeTasks", &json!({ "Limit": PAGE })).await?;
+    let task = tasks["TaskSet"].as_array().into_iter().flatten().find(|task| task["ImageId"] == *image);
+    if let Some(task) = task.and_then(|task| task["TaskId"].as_str()) {
+        wait_for_task(client, task).await?;
+    }
+    let mut answer = client.cvm_in(region, "DescribeImages", &json!({ "ImageIds": [image] })).await?;
+    Ok(answer["ImageSet"][0].take())
 }
 
 async fn share(

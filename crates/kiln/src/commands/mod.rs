@@ -2,6 +2,7 @@
 
 mod account;
 mod bucket;
+mod catalog;
 mod convert;
 mod disk;
 mod doctor;
@@ -10,11 +11,13 @@ mod instance;
 mod key_pair;
 mod log;
 mod messages;
+mod public_image;
 mod report;
 mod screen;
 mod store;
 mod task;
 mod tls;
+mod usage;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -51,11 +54,16 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Image(ImageWork::Service(command)) => {
             image::run(&Client::new(&connection)?, &connection, command).await?
         }
+        Command::Catalog(command) => catalog::run(&connection, command).await?,
+        Command::Image(ImageWork::Public(command)) => {
+            public_image::run(&Client::new(&connection)?, form, command).await?
+        }
         Command::Bucket(command) => bucket::run(&objects(&connection).await?, form, command).await?,
         Command::Object(command) => bucket::run_object(&objects(&connection).await?, form, command).await?,
         Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,
         Command::Disk(command) => disk::run(&Client::new(&connection)?, form, command).await?,
         Command::KeyPair(command) => key_pair::run(&Client::new(&connection)?, form, command).await?,
+        Command::Usage(wanted) => usage::run(&Client::new(&connection)?, form, wanted).await?,
         Command::Task(command) => task::run(&Client::new(&connection)?, form, command).await?,
     }
     Ok(ExitCode::SUCCESS)

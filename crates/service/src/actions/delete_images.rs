@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kiln_catalog::Tx;
-use kiln_model::{ImageEvent, ImageId, ImageState, Timestamp};
+use kiln_model::{ImageEvent, ImageId, Timestamp};
 
 use crate::{Answer, Caller, DeleteImages, Refusal, Service, checks};
 
@@ -48,15 +48,8 @@ async fn check(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Result<(), 
         Err(refusal) if refusal.kind == crate::RefusalKind::Internal => return Err(refusal),
         Err(refusal) => return Ok(Err(refusal)),
     };
-    if matches!(image.state, ImageState::Creating | ImageState::Importing | ImageState::Syncing) {
-        return Ok(Err(Refusal::conflict(
-            "InvalidImageId.IncorrectState",
-            format!(
-                "Image {id} is {}; wait for the end of task {} or cancel it.",
-                checks::image_state_name(image.state),
-                image.task
-            ),
-        )));
+    if let Err(refusal) = checks::image_is_made(&image) {
+        return Ok(Err(refusal));
     }
     let shares = tx.shares_of(id).await?.len();
     if shares > 0 {

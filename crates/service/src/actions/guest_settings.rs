@@ -16,7 +16,7 @@ use super::run_instances::{check_hostname, check_password, check_user_data};
 use super::{commit_tasks, reset_instance};
 use crate::{
     Answer, Caller, GuestCommand, ModifyInstancesAttribute, ModifyInstancesKeyPairs, Refusal,
-    ResetInstancesPassword, Service, checks,
+    ResetInstancesPassword, Service, checks, usage,
 };
 
 const MAX_NAME_CHARS: usize = 60;
@@ -276,7 +276,7 @@ async fn record(
         let kind = TaskKind::RebootInstance { instance: instance.id.clone(), stop: StopMode::SoftFirst };
         let task = super::enqueue(tx, caller, &caller.region, kind).await?;
         tx.hold_instance(&instance.id, &task).await?;
-        tx.transition_instance(&instance.id, InstanceEvent::RebootRequested, Timestamp::now()).await?;
+        usage::transition(tx, &instance.id, InstanceEvent::RebootRequested, Timestamp::now()).await?;
     }
     let operation = LastOperation {
         action: action.to_owned(),

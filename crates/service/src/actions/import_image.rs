@@ -1,4 +1,4 @@
-//! ImportImage: an image file is fetched from a URL and becomes a custom image.
+//! ImportImage: an image file is fetched from a URL and becomes a custom image, or for the operator a public one.
 
 use std::sync::Arc;
 
@@ -17,6 +17,9 @@ pub(super) async fn perform(
     caller: &Caller,
     mut request: ImportImage,
 ) -> Result<Answer, Refusal> {
+    if request.public {
+        checks::require_operator_itself(caller)?;
+    }
     if !caller.account.may_import {
         return Err(Refusal::denied(
             "UnauthorizedOperation.ImportImage",
@@ -34,6 +37,7 @@ pub(super) async fn perform(
     checks::image_family(&request.family)?;
     tags::check(&request.tags, &tags::CVM)?;
     let platform = platform(service, &request.claim)?;
+    check_sha256(request.sha256.as_deref())?;
     if let Some(object) = own_object(service, caller, &request.url).await? {
         // It was allowed now, and is read later: the task keeps what it is, and no signature.
         request.url = object.to_url();
@@ -45,20 +49,40 @@ pub(super) async fn perform(
     }
     let now = Timestamp::now();
     let mut tx = service.catalog.write().await?;
-    checks::image_name_is_free(&mut tx, &caller.account, &caller.region, &request.name).await?;
-    checks::reserve_image(&mut tx, &caller.account, &caller.region, &limits, now).await?;
+    if request.public {
+        checks::public_name_is_free(&mut tx, &caller.region, &request.name).await?;
+    } else {
+        checks::image_name_is_free(&mut tx, &caller.account, &caller.region, &request.name).await?;
+        checks::reserve_image(&mut tx, &caller.account, &caller.region, &limits, now).await?;
+    }
     if request.dry_run {
         return Ok(Answer::DryRunPassed);
     }
     let id = ImageId::random();
-    let kind =
-        TaskKind::ImportImage { image: id.clone(), url: request.url.clone(), claim: request.claim.clone() };
+    let kind = TaskKind::ImportImage {
+        image: id.clone(),
+        url: request.url.clone(),
+        claim: request.claim.clone(),
+        sha256: request.sha256.as_ref().map(|digest| digest.to_ascii_lowercase()),
+    };
     let task = super::enqueue(&mut tx, caller, &caller.region, kind).await?;
     let tags = request.tags.clone();
     tx.insert_image(&new_image(caller, request, platform, id.clone(), task.clone(), now)).await?;
     tags::put(&mut tx, caller, id.as_str(), &tags, &tags::CVM).await?;
     commit_tasks(service, tx).await?;
     Ok(Answer::ImageAccepted { image: id, task })
+}
+
+fn check_sha256(digest: Option<&str>) -> Result<(), Refusal> {
+    match digest {
+        Some(digest) if digest.len() != 64 || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) => {
+            Err(Refusal::invalid(
+                "InvalidParameterValue",
+                "ImageSha256 is not the SHA-256 of a file: give its 64 hexadecimal digits.",
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The policy's own spelling of what the importer calls the system.
@@ -94,7 +118,7 @@ fn new_image(
         id,
         region: caller.region.clone(),
         owner: caller.account.uin,
-        kind: ImageKind::Custom,
+        kind: if request.public { ImageKind::Public } else { ImageKind::Custom },
         state: ImageState::Importing,
         name: request.name,
         description: request.description,

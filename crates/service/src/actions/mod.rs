@@ -25,6 +25,7 @@ mod object_storage;
 mod operations;
 mod power_instances;
 mod prices;
+mod public_images;
 mod reset_instance;
 mod run_instances;
 mod screen;
@@ -33,6 +34,7 @@ mod sub_accounts;
 mod sync_images;
 mod tags;
 mod tasks;
+mod usage;
 
 pub(crate) use describe_images::ImagePage;
 pub use screen::OpenScreen;
@@ -100,7 +102,9 @@ pub(crate) async fn perform(
         Command::KeyPair(command) => key_pairs::perform(service, caller, command).await,
         Command::Guest(command) => guest_settings::perform(service, caller, command).await,
         Command::Price(command) => prices::perform(service, caller, command).await,
+        Command::PublicImage(command) => public_images::perform(service, caller, command).await,
         Command::Tag(command) => tags::perform(service, caller, command).await,
+        Command::Usage(command) => usage::perform(service, caller, command).await,
         Command::DescribeAccountQuota { filters } => limits::quota(service, caller, &filters).await,
         Command::Account(command) => account_commands::perform(service, caller, command).await,
         Command::DescribeTasks(request) => tasks::describe(service, caller, request).await,
@@ -179,6 +183,7 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::KeyPair(command) => command.name_and_subject(),
         Command::Guest(command) => command.name_and_subject(),
         Command::Price(command) => command.name_and_subject(),
+        Command::PublicImage(command) => command.name_and_subject(),
         Command::Tag(command) => command.name_and_subject(),
         Command::Account(command) => account_commands::name_and_subject(command),
         Command::CancelTask { task } => ("CancelTask", task.to_string()),
@@ -199,7 +204,8 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         | Command::DescribeStores
         | Command::DescribeAccountQuota { .. }
         | Command::DescribeActions
-        | Command::DescribeObjectStorage => ("Describe", String::new()),
+        | Command::DescribeObjectStorage
+        | Command::Usage(_) => ("Describe", String::new()),
     }
 }
 

@@ -1,8 +1,10 @@
-//! ModifyImageAttribute: an image's name, description, family, and whether it is deprecated.
+//! ModifyImageAttribute: an image's name, description, family, and whether it is deprecated. Public ones are the
+//! operator's to change.
 
 use std::sync::Arc;
 
-use kiln_catalog::ImageView;
+use kiln_catalog::{ImageView, Tx};
+use kiln_model::{Image, ImageId, ImageKind};
 
 use crate::{Answer, Caller, ModifyImageAttribute, Refusal, Service, checks};
 
@@ -20,15 +22,14 @@ pub(super) async fn perform(
     }
     request.family.as_deref().map_or(Ok(()), checks::image_family)?;
     let mut tx = service.catalog.write().await?;
-    if let (_, ImageView::Shared) = checks::visible_image(&mut tx, caller, &request.image).await? {
-        return Err(Refusal::denied(
-            "UnsupportedOperation.SharedImageModifyUnsupported",
-            format!("Image {} is shared with you; only its owner may change it.", request.image),
-        ));
-    }
-    let mut image = checks::own_image(&mut tx, caller, &request.image).await?;
+    let mut image = changeable_image(&mut tx, caller, &request.image).await?;
     if let Some(name) = request.name.filter(|name| *name != image.name) {
-        checks::image_name_is_free(&mut tx, &caller.account, &caller.region, &name).await?;
+        match image.kind {
+            ImageKind::Public => checks::public_name_is_free(&mut tx, &caller.region, &name).await?,
+            ImageKind::Custom | ImageKind::Market => {
+                checks::image_name_is_free(&mut tx, &caller.account, &caller.region, &name).await?;
+            }
+        }
         image.name = name;
     }
     image.description = request.description.unwrap_or(image.description);
@@ -37,4 +38,19 @@ pub(super) async fn perform(
     tx.set_image_attributes(&image).await?;
     tx.commit().await?;
     Ok(Answer::Done)
+}
+
+/// A custom image of the caller's, or, for the operator, a public one.
+async fn changeable_image(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Image, Refusal> {
+    match checks::visible_image(tx, caller, id).await? {
+        (image, ImageView::Public) if image.owner == caller.account.uin => {
+            checks::require_main(caller)?;
+            Ok(image)
+        }
+        (_, ImageView::Shared) => Err(Refusal::denied(
+            "UnsupportedOperation.SharedImageModifyUnsupported",
+            format!("Image {id} is shared with you; only its owner may change it."),
+        )),
+        _ => checks::own_image(tx, caller, id).await,
+    }
 }

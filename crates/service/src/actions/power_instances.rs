@@ -8,7 +8,7 @@ use kiln_model::{
 };
 
 use super::commit_tasks;
-use crate::{Answer, Caller, Refusal, Service, checks};
+use crate::{Answer, Caller, Refusal, Service, checks, usage};
 
 /// What distinguishes the four operations.
 struct Operation {
@@ -100,7 +100,7 @@ async fn perform(
     for instance in instances {
         let task = super::enqueue(&mut tx, caller, &caller.region, kind(instance.id.clone())).await?;
         tx.hold_instance(&instance.id, &task).await?;
-        tx.transition_instance(&instance.id, operation.event, Timestamp::now()).await?;
+        usage::transition(&mut tx, &instance.id, operation.event, Timestamp::now()).await?;
         let begun = LastOperation {
             action: operation.action.to_owned(),
             state: OperationState::Operating,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kiln_model::{Image, ImageId, Money, Price};
+use kiln_model::{Image, ImageId, Money, Price, Timestamp};
 
 use super::instance_types;
 use super::run_instances::{instance_type, zone};
@@ -89,17 +89,18 @@ async fn reset_instance(
     }))
 }
 
-/// Sets what an image costs, and each image made of it that has no fee of its own.
+/// Sets what an image costs, and each image made of it that has no fee of its own; also what runs pays it from now on.
 async fn modify_image_fee(
     service: &Arc<Service>,
     caller: &Caller,
     image: &ImageId,
     fee: Price,
 ) -> Result<Answer, Refusal> {
-    checks::require_operator(caller)?;
+    checks::require_operator_itself(caller)?;
     let mut tx = service.catalog.write().await?;
     let (image, _) = checks::visible_image(&mut tx, caller, image).await?;
     tx.set_image_fee(&image.id, fee).await?;
+    tx.reprice_usage(&image.id, fee, Timestamp::now()).await?;
     tx.commit().await?;
     Ok(Answer::Done)
 }

@@ -14,7 +14,7 @@ use super::commit_tasks;
 use super::run_instances::{
     check_hostname, check_password, check_user_data, disk_bytes_in_range, firmware_is_there, qemu_is_there,
 };
-use crate::{Answer, Caller, Refusal, ResetInstance, Service, checks};
+use crate::{Answer, Caller, Refusal, ResetInstance, Service, checks, usage};
 
 const ACTION: &str = "ResetInstance";
 
@@ -53,7 +53,7 @@ pub(super) async fn perform(
     let kind = TaskKind::ResetInstance { instance: reinstalled.id.clone() };
     let task = super::enqueue(&mut tx, caller, &caller.region, kind).await?;
     tx.hold_instance(&reinstalled.id, &task).await?;
-    tx.transition_instance(&reinstalled.id, InstanceEvent::ResetRequested, now).await?;
+    usage::transition(&mut tx, &reinstalled.id, InstanceEvent::ResetRequested, now).await?;
     tx.reinstall_instance(&reinstalled, now).await?;
     let begun = LastOperation {
         action: ACTION.to_owned(),

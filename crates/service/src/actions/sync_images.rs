@@ -24,6 +24,12 @@ pub(super) async fn perform(
     if let Some(name) = &request.name {
         checks::image_name(name, &limits)?;
     }
+    if request.destinations.contains(&caller.region) {
+        return Err(Refusal::invalid(
+            "UnsupportedOperation.Region",
+            format!("The image is in {} already. Name other regions.", caller.region),
+        ));
+    }
     check_destinations(service, caller, &request.destinations)?;
     let mut tx = service.catalog.write().await?;
     let (source, view) = checks::visible_image(&mut tx, caller, id).await?;
@@ -58,7 +64,12 @@ pub(super) async fn perform(
     Ok(Answer::CopiesAccepted(copies))
 }
 
-fn check_destinations(service: &Service, caller: &Caller, destinations: &[RegionId]) -> Result<(), Refusal> {
+/// That an image of the caller's region can be copied to each of the destinations. Within its region it always can.
+pub(super) fn check_destinations(
+    service: &Service,
+    caller: &Caller,
+    destinations: &[RegionId],
+) -> Result<(), Refusal> {
     if destinations.is_empty() {
         return Err(Refusal::invalid(
             "MissingParameter",
@@ -72,9 +83,6 @@ fn check_destinations(service: &Service, caller: &Caller, destinations: &[Region
             format!("Images cannot be copied into or out of {region}."),
         )
     };
-    if service.region(&caller.region).is_none_or(|region| !region.copying) {
-        return Err(unavailable(&caller.region));
-    }
     for destination in destinations {
         let Some(region) = service.region(destination) else {
             return Err(Refusal::not_found(
@@ -82,14 +90,12 @@ fn check_destinations(service: &Service, caller: &Caller, destinations: &[Region
                 format!("There is no region {destination}. DescribeRegions lists those there are."),
             ));
         };
-        if *destination == caller.region {
-            return Err(Refusal::invalid(
-                "UnsupportedOperation.Region",
-                format!("The image is in {destination} already. Name other regions."),
-            ));
-        }
-        if !region.copying {
-            return Err(unavailable(destination));
+        if *destination != caller.region {
+            let here = service.region(&caller.region).filter(|here| here.copying);
+            here.ok_or_else(|| unavailable(&caller.region))?;
+            if !region.copying {
+                return Err(unavailable(destination));
+            }
         }
         if !seen.insert(destination) {
             return Err(Refusal::invalid(

@@ -13,6 +13,7 @@ use kiln_block::{BlockDevice, FileDevice};
 use kiln_guest::{Distribution, Linux, System};
 use kiln_model::{Image, ImageId, ImportClaim, SystemFacts, TaskId};
 use kiln_transfer::{FetchOptions, SourceUrl};
+use sha2::{Digest, Sha256};
 
 use super::preview::preview;
 use super::publish::publish;
@@ -25,17 +26,23 @@ use crate::policy::Report;
 /// Bytes that a format may add to the disk it holds: tables, headers, descriptors.
 const FORMAT_OVERHEAD_BYTES: u64 = 1 << 30;
 
-pub(super) async fn run(
-    context: &JobContext,
-    image: &ImageId,
-    url: &str,
-    claim: &ImportClaim,
-) -> Result<(), JobError> {
+/// How much of a file is hashed at a time, in bytes.
+const HASHED_PIECE_BYTES: u64 = 1 << 20;
+
+/// What is imported.
+pub(super) struct Source<'a> {
+    pub(super) url: &'a str,
+    pub(super) claim: &'a ImportClaim,
+    /// The SHA-256 that the file must have, in hexadecimal.
+    pub(super) sha256: Option<&'a str>,
+}
+
+pub(super) async fn run(context: &JobContext, image: &ImageId, source: &Source<'_>) -> Result<(), JobError> {
     let image = super::create::wanted_image(context, image).await?;
     let staging = context.service.config.staging_dir(&context.task.region);
     tokio::fs::create_dir_all(&staging).await?;
     let file = staging.join(context.task.id.as_str());
-    let outcome = import(context, &image, url, claim, &file).await;
+    let outcome = import(context, &image, source, &file).await;
     // A task that ended well is nobody's any more; of another, the next worker may need the file.
     let is_done_with = outcome.is_ok() || context.is_ours().await;
     if is_done_with && let Err(error) = kiln_transfer::discard(&file) {
@@ -67,17 +74,17 @@ pub(crate) async fn sweep_staging(service: &Service) -> Result<(), JobError> {
 async fn import(
     context: &JobContext,
     image: &Image,
-    url: &str,
-    claim: &ImportClaim,
+    source: &Source<'_>,
     file: &Path,
 ) -> Result<(), JobError> {
     let size_limit_bytes = context.service.limits_of(context.task.owner).await?.system_disk_bytes;
-    let file: Arc<dyn BlockDevice> = match KeptObject::parse(url) {
-        Some(object) => open_object(context, &object).await?,
-        None => fetched(context, image, url, claim, file, size_limit_bytes).await?,
+    let sha256 = source.sha256.map(digest).transpose()?;
+    let file: Arc<dyn BlockDevice> = match KeptObject::parse(source.url) {
+        Some(object) => open_object(context, &object, sha256).await?,
+        None => fetched(context, image, source, sha256, file, size_limit_bytes).await?,
     };
     context.progress.begin("check", 0);
-    let (service, wanted) = (Arc::clone(&context.service), claim.clone());
+    let (service, wanted) = (Arc::clone(&context.service), source.claim.clone());
     let judged = tokio::task::spawn_blocking(move || {
         judge(&service.config.confined(), file, &service.config.import_policy, &wanted, size_limit_bytes)
     });
@@ -91,8 +98,19 @@ async fn import(
     publish(context, &image.id, &facts(&image.facts, &judgement.inspection.system), &stored).await
 }
 
+/// The digest that hexadecimal digits write; their form was checked when the import was asked for.
+fn digest(text: &str) -> Result<[u8; 32], JobError> {
+    let mut digest = [0; 32];
+    hex::decode_to_slice(text, &mut digest).map_err(JobError::internal)?;
+    Ok(digest)
+}
+
 /// An object of Kiln's own, which stays as it is until the import has ended.
-async fn open_object(context: &JobContext, object: &KeptObject) -> Result<Arc<dyn BlockDevice>, JobError> {
+async fn open_object(
+    context: &JobContext,
+    object: &KeptObject,
+    sha256: Option<[u8; 32]>,
+) -> Result<Arc<dyn BlockDevice>, JobError> {
     let opened = context.service.open_kept_object(&object.bucket, &object.key).await;
     let opened = opened.map_err(|refusal| {
         JobError::failed(
@@ -100,26 +118,64 @@ async fn open_object(context: &JobContext, object: &KeptObject) -> Result<Arc<dy
             format!("The image file could not be read: {}", refusal.message),
         )
     })?;
-    Ok(Arc::new(ObjectDevice::new(opened)))
+    let device: Arc<dyn BlockDevice> = Arc::new(ObjectDevice::new(opened));
+    if let Some(expected) = sha256 {
+        context.progress.begin("verify", device.size_bytes());
+        let (context, file) = (context.clone(), Arc::clone(&device));
+        tokio::task::spawn_blocking(move || verify(&context, file.as_ref(), expected)).await??;
+    }
+    Ok(device)
+}
+
+/// That a file has the digest that it must have.
+fn verify(context: &JobContext, file: &dyn BlockDevice, expected: [u8; 32]) -> Result<(), JobError> {
+    let (mut hasher, size_bytes) = (Sha256::new(), file.size_bytes());
+    let mut piece = vec![0; HASHED_PIECE_BYTES as usize];
+    let mut offset = 0;
+    while offset < size_bytes {
+        if context.cancel.is_cancelled() {
+            return Err(JobError::Cancelled);
+        }
+        let len = HASHED_PIECE_BYTES.min(size_bytes - offset);
+        let read = &mut piece[..len as usize];
+        file.read_exact_at(read, offset).map_err(JobError::internal)?;
+        hasher.update(&*read);
+        offset += len;
+        context.progress.set(offset, size_bytes);
+    }
+    let found: [u8; 32] = hasher.finalize().into();
+    if found == expected { Ok(()) } else { Err(other_checksum(&hex::encode(found), &hex::encode(expected))) }
+}
+
+fn other_checksum(found: &str, expected: &str) -> JobError {
+    JobError::failed(
+        "FailedOperation.ImageChecksumMismatch",
+        format!(
+            "The image file has the SHA-256 {found}, and not {expected}, as ImageSha256 says; nothing was imported. \
+             Compare it with what the file's publisher says."
+        ),
+    )
 }
 
 /// A file that was fetched from its server, if it is worth it.
 async fn fetched(
     context: &JobContext,
     image: &Image,
-    url: &str,
-    claim: &ImportClaim,
+    source: &Source<'_>,
+    sha256: Option<[u8; 32]>,
     file: &Path,
     size_limit_bytes: u64,
 ) -> Result<Arc<dyn BlockDevice>, JobError> {
-    let source = SourceUrl::parse(url).map_err(|error| fetch_failure(&error))?;
+    let url = SourceUrl::parse(source.url).map_err(|error| fetch_failure(&error))?;
     context.progress.begin("preview", 0);
     if !file.exists()
-        && let Some(judged) = preview(context, &source, claim, size_limit_bytes).await
+        && let Some(judged) = preview(context, &url, source.claim, size_limit_bytes).await
     {
         accept(context, image, judged).await?;
     }
-    fetch(context, &source, file, size_limit_bytes + FORMAT_OVERHEAD_BYTES).await?;
+    let options =
+        FetchOptions { max_bytes: size_limit_bytes + FORMAT_OVERHEAD_BYTES, expected_sha256: sha256 };
+    fetch(context, &url, file, &options).await?;
     Ok(Arc::new(FileDevice::new(File::open(file)?).map_err(JobError::internal)?))
 }
 
@@ -127,14 +183,13 @@ async fn fetch(
     context: &JobContext,
     source: &SourceUrl,
     file: &Path,
-    max_bytes: u64,
+    options: &FetchOptions,
 ) -> Result<(), JobError> {
     context.progress.begin("fetch", 0);
-    let options = FetchOptions { max_bytes, expected_sha256: None };
     let report = |progress: kiln_transfer::Progress| {
         context.progress.set(progress.received_bytes, progress.total_bytes.unwrap_or(0));
     };
-    match context.service.fetcher.fetch(source, file, &options, &report, &context.cancel).await {
+    match context.service.fetcher.fetch(source, file, options, &report, &context.cancel).await {
         Ok(_) => Ok(()),
         Err(_) if context.cancel.is_cancelled() => Err(JobError::Cancelled),
         Err(error) => Err(fetch_failure(&error)),
@@ -146,6 +201,7 @@ fn fetch_failure(error: &kiln_transfer::Error) -> JobError {
     use kiln_transfer::Error as E;
     match error {
         E::DiskFull { .. } => JobError::from(std::io::Error::from(std::io::ErrorKind::StorageFull)),
+        E::ChecksumMismatch { expected, found } => other_checksum(found, expected),
         E::File { .. } | E::InUse { .. } | E::Setup { .. } => JobError::internal(error),
         _ => JobError::failed(
             "FailedOperation.ImportSourceUnreadable",

@@ -22,7 +22,7 @@ mod worker;
 use std::sync::Arc;
 
 use kiln_chunk_store::{Amounts, ChunkIndex, Ledger, Target};
-use kiln_model::{Failure, Task, TaskKind};
+use kiln_model::{Failure, ImageKind, Task, TaskKind};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use create::new_file;
@@ -147,6 +147,13 @@ impl JobContext {
         asserted.await.is_ok() && !self.service.shutdown.is_cancelled()
     }
 
+    /// Whether what the task stores is for everybody.
+    async fn makes_public_image(&self) -> Result<bool, JobError> {
+        let Some(id) = self.task.kind.image() else { return Ok(false) };
+        let image = self.service.catalog.read().await?.image(id).await?;
+        Ok(image.is_some_and(|image| image.kind == ImageKind::Public))
+    }
+
     fn ledger(&self) -> TaskLedger {
         TaskLedger {
             catalog: self.service.catalog.clone(),
@@ -164,8 +171,9 @@ impl JobContext {
         store: &RegionStore,
         work: impl FnOnce(&Target<'_>) -> Result<T, JobError> + Send + 'static,
     ) -> Result<T, JobError> {
-        let ScopeIndexes { own, public } =
-            store.scope_indexes(&self.service.catalog, self.task.owner).await?;
+        let ScopeIndexes { own, public } = store
+            .scope_indexes(&self.service.catalog, self.task.owner, self.makes_public_image().await?)
+            .await?;
         let (ledger, objects) = (self.ledger(), Arc::clone(&store.objects));
         let (progress, cancel) = (Arc::clone(&self.progress), self.cancel.clone());
         let report = move |amounts: Amounts| {
@@ -177,7 +185,7 @@ impl JobContext {
             }
         };
         let stored = tokio::task::spawn_blocking(move || {
-            let also_search: [&ChunkIndex; 1] = [&public];
+            let also_search: Vec<&ChunkIndex> = public.iter().map(Arc::as_ref).collect();
             let ledger: &dyn Ledger = &ledger;
             let target = Target {
                 store: objects,
@@ -196,7 +204,9 @@ impl JobContext {
 /// Does a task.
 async fn run(context: &JobContext) -> Result<(), JobError> {
     match &context.task.kind {
-        TaskKind::ImportImage { image, url, claim } => import::run(context, image, url, claim).await,
+        TaskKind::ImportImage { image, url, claim, sha256 } => {
+            import::run(context, image, &import::Source { url, claim, sha256: sha256.as_deref() }).await
+        }
         TaskKind::CreateImage { image, instance, power_off } => {
             create::run(context, image, instance, *power_off).await
         }

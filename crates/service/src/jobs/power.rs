@@ -8,6 +8,7 @@ use kiln_model::{
 
 use super::{JobContext, JobError};
 use crate::machines::free_port;
+use crate::usage;
 
 /// The instance that the task holds.
 pub(super) async fn held_instance(context: &JobContext, id: &InstanceId) -> Result<Instance, JobError> {
@@ -141,7 +142,7 @@ pub(super) async fn complete(
     };
     let present = instance.map(|instance| instance.state);
     if present != Some(state) {
-        tx.transition_instance(id, event, now).await?;
+        usage::transition(&mut tx, id, event, now).await?;
     }
     release(&mut tx, id, &task.id).await?;
     tx.finish_task(&task.id, task.fence, TaskEvent::Succeeded, None, now).await?;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::{JobContext, JobError, ProgressMeter, run};
 use crate::Service;
 use crate::notifications::{self, Notice};
+use crate::usage;
 
 /// How long a claim holds without being renewed.
 const LEASE: Duration = Duration::from_secs(15);
@@ -279,7 +280,7 @@ pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) 
         _ => None,
     };
     if let Some(event) = event {
-        tx.transition_instance(id, event, now).await?;
+        usage::transition(tx, id, event, now).await?;
     }
     if instance.task.as_ref() == Some(&task.id) {
         tx.release_instance(id, &task.id).await?;

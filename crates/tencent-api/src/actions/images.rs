@@ -46,6 +46,9 @@ pub(super) const IMPORT: &[Parameter] = &[
     optional("LicenseType", Kind::Text),
     optional("BootMode", Kind::Text),
     optional("ImageFamily", Kind::Text),
+    // Kiln's own: what the file must hash to, and PUBLIC_IMAGE for the operator.
+    optional("ImageSha256", Kind::Text),
+    optional("ImageType", Kind::Text),
     refused(
         "ImportImageDataDiskList",
         "an image has a system disk only; import data disks as images of their own",
@@ -58,6 +61,7 @@ pub(super) fn import(arguments: &Arguments) -> Result<Command, Error> {
     let missing = || Error::MissingParameter("Architecture".to_owned());
     let boot_modes = [("Legacy BIOS", BootMode::Bios), ("UEFI", BootMode::Uefi)];
     let licenses = [("TencentCloud", LicenseType::TencentCloud), ("BYOL", LicenseType::Byol)];
+    let types = [("PRIVATE_IMAGE", false), ("PUBLIC_IMAGE", true)];
     let claim = ImportClaim {
         architecture: arguments.choice("Architecture", &architectures)?.ok_or_else(missing)?,
         os_type: arguments.required_text("OsType")?,
@@ -70,7 +74,9 @@ pub(super) fn import(arguments: &Arguments) -> Result<Command, Error> {
         name: arguments.required_text("ImageName")?,
         description: arguments.text("ImageDescription").unwrap_or_default(),
         url: arguments.required_text("ImageUrl")?,
+        sha256: arguments.text("ImageSha256"),
         claim,
+        public: arguments.choice("ImageType", &types)?.unwrap_or(false),
         family: arguments.text("ImageFamily").unwrap_or_default(),
         tags: tags(arguments, "image")?,
         dry_run: arguments.flag("DryRun"),

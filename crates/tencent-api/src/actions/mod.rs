@@ -11,7 +11,9 @@ mod key_pairs;
 mod kiln;
 mod launch;
 mod prices;
+mod public_images;
 pub(crate) mod tags;
+mod usage;
 
 use kiln_service::{AccountCommand, Answer, Caller, Command};
 
@@ -20,7 +22,7 @@ use crate::error::{Error, shortened};
 use crate::parameter::{Arguments, Parameter};
 use crate::render::{
     accepted, account, disk, image, instance, instance_type, key_pair, limits, message, operation, place,
-    price, tag, task,
+    price, tag, task, usage as render_usage,
 };
 
 /// A service and its one version.
@@ -192,7 +194,11 @@ pub(crate) static ACTIONS: &[Action] = {
     action(KILN, "DescribeTasks", Unneeded, kiln::DESCRIBE_TASKS, kiln::describe_tasks, task::list),
     action(KILN, "CancelTask", Unneeded, kiln::CANCEL_TASK, kiln::cancel_task, accepted::nothing),
     action(KILN, "DescribeImageReport", Needed, images::SHARES, images::report, image::report),
+    action(KILN, "PublishImage", Needed, public_images::PUBLISH, public_images::publish, accepted::copies),
+    action(KILN, "WithdrawImage", Needed, public_images::WITHDRAW, public_images::withdraw, accepted::nothing),
     action(KILN, "ModifyImageFee", Needed, prices::IMAGE_FEE, prices::image_fee, accepted::nothing),
+    action(KILN, "DescribeUsage", Unneeded, usage::REPORT, usage::usage, render_usage::usage),
+    action(KILN, "DescribeEarnings", Unneeded, usage::REPORT, usage::earnings, render_usage::earnings),
     action(KILN, "OpenImageExport", Needed, kiln::OPEN_EXPORT, kiln::open_export, image::export),
     action(KILN, "DescribeInstanceConnection", Needed, kiln::CONNECTION, kiln::connection, instance::connection),
     action(KILN, "DescribeStores", Unneeded, &[], |_| Ok(Command::DescribeStores), place::stores),

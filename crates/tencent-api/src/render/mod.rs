@@ -17,6 +17,7 @@ pub(crate) mod place;
 pub(crate) mod price;
 pub(crate) mod tag;
 pub(crate) mod task;
+pub(crate) mod usage;
 
 use serde_json::Value;
 

@@ -1,0 +1,56 @@
+//! `kiln image publish|withdraw|fee`: images for everybody, which are the operator's.
+
+use serde_json::{Value, json};
+
+use super::image::finish;
+use crate::arguments::{OutputForm, PublicImageCommand};
+use crate::client::{Client, Error};
+use crate::output;
+
+pub(super) async fn run(client: &Client, form: OutputForm, command: PublicImageCommand) -> Result<(), Error> {
+    match command {
+        PublicImageCommand::Publish { image, to, name, description, family, no_wait } => {
+            let texts = [("ImageName", name), ("ImageDescription", description), ("ImageFamily", family)];
+            publish(client, form, &image, &to, texts, no_wait).await?;
+        }
+        PublicImageCommand::Withdraw { images } => {
+            let mut answer = Value::Null;
+            for image in &images {
+                answer = client.kiln("WithdrawImage", &json!({ "ImageId": image })).await?;
+            }
+            output::done(form, &answer, &format!("withdrew {}", images.join(", ")));
+        }
+        PublicImageCommand::Fee { image, per_hour, per_month } => {
+            let parameters = json!({ "ImageId": image, "PerHour": per_hour, "PerMonth": per_month });
+            let answer = client.kiln("ModifyImageFee", &parameters).await?;
+            output::done(
+                form,
+                &answer,
+                &format!("image {image} adds {per_hour} an hour, {per_month} a month"),
+            );
+        }
+    }
+    Ok(())
+}
+
+async fn publish<const N: usize>(
+    client: &Client,
+    form: OutputForm,
+    image: &str,
+    to: &[String],
+    texts: [(&str, Option<String>); N],
+    no_wait: bool,
+) -> Result<(), Error> {
+    let mut parameters = json!({ "ImageId": image, "DestinationRegions": to });
+    for (name, text) in texts {
+        if let Some(text) = text {
+            parameters[name] = json!(text);
+        }
+    }
+    let answer = client.kiln("PublishImage", &parameters).await?;
+    for published in answer["ImageSet"].as_array().into_iter().flatten() {
+        let region = published["Region"].as_str().unwrap_or_default();
+        finish(client, region, form, &published["ImageId"], no_wait).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,155 @@
+//! PublishImage and WithdrawImage: what the operator makes public, and takes back.
+//!
+//! A public image is a copy with an identifier of its own, also in the region of its source: its chunks are stored once
+//! more, in the scope that everybody's images are deduplicated against.
+
+use std::sync::Arc;
+
+use kiln_catalog::Tx;
+use kiln_model::{
+    Image, ImageEvent, ImageId, ImageKind, ImageOrigin, ImageState, LicenseType, Price, RegionId, TaskKind,
+    Timestamp,
+};
+
+use super::commit_tasks;
+use super::sync_images::check_destinations;
+use crate::{
+    AcceptedCopy, Answer, Caller, PublicImageCommand, PublishImage, Refusal, Service, WithdrawImage, checks,
+};
+
+pub(super) async fn perform(
+    service: &Arc<Service>,
+    caller: &Caller,
+    command: PublicImageCommand,
+) -> Result<Answer, Refusal> {
+    match command {
+        PublicImageCommand::Publish(request) => publish(service, caller, request).await,
+        PublicImageCommand::Withdraw(request) => withdraw(service, caller, request).await,
+    }
+}
+
+async fn publish(service: &Arc<Service>, caller: &Caller, request: PublishImage) -> Result<Answer, Refusal> {
+    checks::require_operator_itself(caller)?;
+    let limits = service.limits_of(caller.account.uin).await?;
+    request.name.as_deref().map_or(Ok(()), |name| checks::image_name(name, &limits))?;
+    request.description.as_deref().map_or(Ok(()), |text| checks::image_description(text, &limits))?;
+    request.family.as_deref().map_or(Ok(()), checks::image_family)?;
+    let here = [caller.region.clone()];
+    let destinations =
+        if request.destinations.is_empty() { &here[..] } else { request.destinations.as_slice() };
+    check_destinations(service, caller, destinations)?;
+    let mut tx = service.catalog.write().await?;
+    let source = source(&mut tx, caller, &request.image).await?;
+    checks::image_is_normal(&source)?;
+    may_be_public(&mut tx, caller, &source).await?;
+    let fee = tx.image_fee(&source).await?;
+    let mut accepted = Vec::with_capacity(destinations.len());
+    for destination in destinations {
+        accepted.push(accept(&mut tx, caller, &request, &source, fee, destination).await?);
+    }
+    if request.dry_run {
+        return Ok(Answer::DryRunPassed);
+    }
+    commit_tasks(service, tx).await?;
+    Ok(Answer::CopiesAccepted(accepted))
+}
+
+/// One of the operator's custom images, or of those that are public.
+async fn source(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Image, Refusal> {
+    let (image, _) = checks::visible_image(tx, caller, id).await?;
+    if image.owner == caller.account.uin {
+        return Ok(image);
+    }
+    Err(Refusal::denied(
+        "UnauthorizedOperation.ImageNotBelongToAccount",
+        format!("Image {id} is not yours. Publish an image of your own."),
+    ))
+}
+
+/// That nobody else has a say in the image.
+async fn may_be_public(tx: &mut Tx, caller: &Caller, source: &Image) -> Result<(), Refusal> {
+    if source.facts.license == LicenseType::Byol {
+        return Err(Refusal::conflict(
+            "FailedOperation.BYOLImageShareFailed",
+            format!("Image {} runs under a licence of your own (BYOL); it cannot be public.", source.id),
+        ));
+    }
+    let Some(ancestor) = &source.fee_of else { return Ok(()) };
+    match tx.image(ancestor).await? {
+        Some(ancestor) if ancestor.owner != caller.account.uin => Err(Refusal::conflict(
+            "UnsupportedOperation.ImageCarriesFee",
+            format!(
+                "Image {} was made from {}, which is account {}'s to sell; it cannot be public.",
+                source.id, ancestor.id, ancestor.owner
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Records a public image that is to be made, with the fee that its source has, and the task that makes it.
+async fn accept(
+    tx: &mut Tx,
+    caller: &Caller,
+    request: &PublishImage,
+    source: &Image,
+    fee: Price,
+    destination: &RegionId,
+) -> Result<AcceptedCopy, Refusal> {
+    let name = request.name.as_ref().unwrap_or(&source.name);
+    checks::public_name_is_free(tx, destination, name).await?;
+    let id = ImageId::random();
+    let kind = TaskKind::CopyImage {
+        image: id.clone(),
+        source: source.id.clone(),
+        source_region: source.region.clone(),
+    };
+    let task = super::enqueue(tx, caller, destination, kind).await?;
+    let image = Image {
+        id: id.clone(),
+        region: destination.clone(),
+        owner: caller.account.uin,
+        kind: ImageKind::Public,
+        state: ImageState::Syncing,
+        name: name.clone(),
+        description: request.description.as_ref().unwrap_or(&source.description).clone(),
+        family: request.family.as_ref().unwrap_or(&source.family).clone(),
+        deprecated: false,
+        origin: ImageOrigin::Copy { image: source.id.clone(), region: source.region.clone() },
+        facts: source.facts.clone(),
+        size_bytes: source.size_bytes,
+        disks: Vec::new(),
+        task: task.clone(),
+        failure: None,
+        fee_of: None,
+        created_at: Timestamp::now(),
+    };
+    tx.insert_image(&image).await?;
+    if fee != Price::default() {
+        tx.set_image_fee(&id, fee).await?;
+    }
+    Ok(AcceptedCopy { region: destination.clone(), image: id, task })
+}
+
+async fn withdraw(
+    service: &Arc<Service>,
+    caller: &Caller,
+    request: WithdrawImage,
+) -> Result<Answer, Refusal> {
+    checks::require_operator_itself(caller)?;
+    let mut tx = service.catalog.write().await?;
+    let (image, _) = checks::visible_image(&mut tx, caller, &request.image).await?;
+    if image.kind != ImageKind::Public {
+        return Err(Refusal::invalid(
+            "InvalidImageId.NotSupported",
+            format!("Image {} is not public. DeleteImages deletes custom images.", image.id),
+        ));
+    }
+    checks::image_is_made(&image)?;
+    if request.dry_run {
+        return Ok(Answer::DryRunPassed);
+    }
+    tx.transition_image(&image.id, ImageEvent::Deleted, None, Timestamp::now()).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
