@@ -142,6 +142,40 @@ MATRIX = {
         lambda w, who: {"ImageId": w.image, "PerHour": "0.01", "PerMonth": "1"},
         {**OPERATOR_ONLY, "operator": NO_IMAGE},
     ),
+    # the marketplace
+    "ApplyForProvider": (
+        lambda w, who: {"Name": who, "Reason": "to sell"},
+        cells("FailedOperation.ApplicationPending", DENIED, DENIED, OK, OK, OK, "UnsupportedOperation.Operator"),
+    ),
+    "DescribeProviders": (lambda w, who: {}, EVERYBODY),
+    "ModifyProvider": (lambda w, who: {"Uin": w.owner.uin, "Accepted": True}, OPERATOR_ONLY),
+    "SubmitListing": (
+        lambda w, who: {"ImageId": w.unshared, "PerHour": "1", "PerMonth": "1", "DryRun": True},
+        changes_the_owners("UnauthorizedOperation.NotProvider", full=DENIED),
+    ),
+    "DescribeListings": (lambda w, who: {"ListingIds": [w.waiting]}, of_the_owners(NOTHING, OK)),
+    "DescribeListings of what is sold": (lambda w, who: {"ListingIds": [w.listing]}, EVERYBODY),
+    "ReviewListing": (
+        lambda w, who: {"ListingId": w.listing, "Decision": "PUBLISH"},
+        {**OPERATOR_ONLY, "operator": "FailedOperation.ListingDecided"},
+    ),
+    "WithdrawListing": (
+        lambda w, who: {"ListingId": w.returned},
+        changes_the_owners("InvalidListingId.NotFound", LISTED := "FailedOperation.ListingDecided", LISTED, full=DENIED),
+    ),
+    "DescribeImages that are sold": (lambda w, who: {"ImageIds": [w.sold]}, EVERYBODY),
+    "RunInstances of what is sold": (
+        lambda w, who: {"ImageId": w.sold, "Placement": {"Zone": ZONES[GUANGZHOU]}, "DryRun": True},
+        EVERYBODY_CHANGES,
+    ),
+    "ModifyImageAttribute of what is sold": (
+        lambda w, who: {"ImageId": w.sold, "ImageDescription": who},
+        cells(NOT_YOURS, NOT_YOURS, DENIED, NOT_YOURS, NOT_YOURS, NOT_YOURS, NOT_YOURS),
+    ),
+    "DescribeImages that wait for their review": (
+        lambda w, who: {"ImageIds": [w.in_review]},
+        of_the_owners(NO_IMAGE, OK),
+    ),
     # usage: one's own, and for the operator everybody's
     "DescribeUsage": (lambda w, who: {}, EVERYBODY),
     "DescribeUsage of the owner": (lambda w, who: {"Uin": w.owner.uin}, of_the_owners(DENIED, OK)),
@@ -351,6 +385,7 @@ class World:
         parameters = {**self.import_parameters, "ImageName": "public", "ImageType": "PUBLIC_IMAGE"}
         self.public = self.operator.raw("ImportImage", **parameters)["ImageId"]
         self.operator.normal_image(self.public)
+        self.sell(url)
         # The operator's, which everybody else but two do not see.
         self.lent = self.operator.imported(url, "lent")
         borrowers = [self.owner.uin, self.shared_with.uin]
@@ -361,6 +396,24 @@ class World:
         self.task = next(task["TaskId"] for task in self.owner.tasks() if task["ImageId"] == self.image)
         [self.instance] = self.owner.launched(self.image)
         [self.disk] = self.disks()
+
+    def sell(self, url):
+        """A listing of the owner's in each state: sold, sent back, waiting."""
+        self.owner.kiln("ApplyForProvider", Name="owner", Reason="to sell")
+        self.operator.kiln("ModifyProvider", Uin=self.owner.uin, Accepted=True)
+        self.in_review = self.owner.imported(url, "for sale")
+        self.listing = self.review("PUBLISH")
+        self.sold = self.operator.kiln("DescribeListings", ListingIds=[self.listing])["ListingSet"][0]["ImageId"]
+        self.owner.normal_image(self.sold)
+        self.returned = self.review("RETURN")
+        self.waiting = self.review(None)
+
+    def review(self, decision):
+        """Submits the image, and decides about it; the listing."""
+        listing = self.owner.kiln("SubmitListing", ImageId=self.in_review, PerHour="1", PerMonth="1")["ListingId"]
+        if decision:
+            self.operator.kiln("ReviewListing", ListingId=listing, Decision=decision, Reasons="decided")
+        return listing
 
     def running(self):
         return self._in("RUNNING", lambda: self.owner.call("StartInstances", InstanceIds=[self.instance]))
@@ -505,6 +558,9 @@ def test_a_sub_account_of_the_operator_does_not_become_the_operator(world):
         ("ModifyAccountContact", {"Uin": world.spare.uin, "Email": ""}),
         ("PublishImage", {"ImageId": world.lent}),
         ("WithdrawImage", {"ImageId": world.public}),
+        ("ModifyProvider", {"Uin": world.owner.uin, "Accepted": True}),
+        ("ReviewListing", {"ListingId": world.waiting, "Decision": "PUBLISH"}),
+        ("WithdrawListing", {"ListingId": world.waiting}),
         ("ModifyImageFee", {"ImageId": world.lent, "PerHour": "1", "PerMonth": "1"}),
     ):
         refused(DENIED, full.kiln, action, **parameters)

@@ -2,7 +2,8 @@
 
 use kiln_model::{
     ApplicationState, Architecture, BootMode, Channel, DeliveryState, DiskState, DiskUsage, ImageKind,
-    ImageState, InstanceState, LicenseType, MessageEvent, OperationState, Role, SubAccountRole, TaskState,
+    ImageState, InstanceState, LicenseType, ListingState, MessageEvent, OperationState, Role, SubAccountRole,
+    TaskState,
 };
 
 use crate::{ImageView, StoreState};
@@ -48,6 +49,13 @@ words!(MessageEvent {
     ImportPermissionRequested = "import_permission_requested",
     ImportPermissionGranted = "import_permission_granted",
     ImportPermissionRefused = "import_permission_refused",
+    ProviderRequested = "provider_requested",
+    ProviderAccepted = "provider_accepted",
+    ProviderRefused = "provider_refused",
+    ListingSubmitted = "listing_submitted",
+    ListingPublished = "listing_published",
+    ListingReturned = "listing_returned",
+    ListingWithdrawn = "listing_withdrawn",
 });
 words!(LicenseType { TencentCloud = "tencent_cloud", Byol = "byol" });
 words!(ImageKind { Public = "public", Market = "market", Custom = "custom" });
@@ -59,6 +67,13 @@ words!(ImageState {
     CreateFailed = "create_failed",
     ImportFailed = "import_failed",
     Deleted = "deleted",
+});
+words!(ListingState {
+    Submitted = "submitted",
+    Published = "published",
+    Returned = "returned",
+    Withdrawn = "withdrawn",
+    Replaced = "replaced",
 });
 words!(ImageView { Own = "own", Shared = "shared", Public = "public", Market = "market" });
 words!(Architecture { X86_64 = "x86_64", I386 = "i386", Arm64 = "arm64" });

@@ -5,6 +5,7 @@ mod catalog;
 mod disk;
 mod export;
 mod image_file;
+mod market;
 mod public_image;
 mod usage;
 
@@ -17,6 +18,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 pub(crate) use disk::{CreateDisks, DiskCommand};
 pub(crate) use export::{Export, ExportFormat};
 pub(crate) use image_file::{Convert, ImageFileCommand, ImageFormat, Inspect};
+pub(crate) use market::{ListingState, MarketCommand, Submit};
 pub(crate) use public_image::PublicImageCommand;
 pub(crate) use usage::Usage;
 
@@ -105,6 +107,9 @@ pub(crate) enum Command {
     #[command(subcommand)]
     KeyPair(KeyPairCommand),
     /// Long work: imports, image creation, copies, exports, launches
+    /// The marketplace: providers, and the images that they sell
+    #[command(subcommand)]
+    Market(MarketCommand),
     /// What a month cost, machine by machine and image by image; what a provider's images earned
     Usage(Usage),
     /// Long work: imports, image creation, copies, launches

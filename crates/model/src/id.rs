@@ -111,6 +111,8 @@ resource_id!(/// A disk of an instance, such as `disk-5m2z91aa`.
     DiskId, "disk");
 resource_id!(/// A key pair for logging in to instances, such as `skey-1x9f0p3d`.
     KeyPairId, "skey");
+resource_id!(/// An image's listing in the marketplace, such as `lst-4k2m8x0q`.
+    ListingId, "lst");
 text_newtype!(/// A region, such as `ap-guangzhou`. Which regions exist is configured.
     RegionId);
 text_newtype!(/// A zone, such as `ap-guangzhou-3`.

@@ -11,6 +11,7 @@ mod id;
 mod image;
 mod instance;
 mod limits;
+mod market;
 mod message;
 mod object;
 mod place;
@@ -28,8 +29,8 @@ pub use contact::{Contact, Email, Phone};
 pub use cors::{CORS_METHODS, CorsRule};
 pub use disk::{Attachment, Disk, DiskEvent, DiskState};
 pub use id::{
-    AppId, DiskId, ImageId, InstanceId, KeyPairId, ManifestKey, ObjectId, PackKey, ParseIdError, PartId,
-    RegionId, SecretId, SnapshotId, TaskId, Uin, UploadId, ZoneId,
+    AppId, DiskId, ImageId, InstanceId, KeyPairId, ListingId, ManifestKey, ObjectId, PackKey, ParseIdError,
+    PartId, RegionId, SecretId, SnapshotId, TaskId, Uin, UploadId, ZoneId,
 };
 pub use image::{
     Architecture, BootMode, DiskUsage, Failure, IllegalTransition, Image, ImageDisk, ImageEvent, ImageKind,
@@ -40,6 +41,7 @@ pub use instance::{
     LaunchSettings, OperationState,
 };
 pub use limits::{Limits, LimitsPreset};
+pub use market::{Listing, ListingEvent, ListingState, Provider};
 pub use message::{Channel, Delivery, DeliveryEvent, DeliveryState, Message, MessageEvent};
 pub use object::{Bucket, BucketName, Object, ObjectDescription, Part, Upload};
 pub use place::{Region, Zone};

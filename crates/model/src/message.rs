@@ -13,6 +13,13 @@ pub enum MessageEvent {
     ImportPermissionRequested,
     ImportPermissionGranted,
     ImportPermissionRefused,
+    ProviderRequested,
+    ProviderAccepted,
+    ProviderRefused,
+    ListingSubmitted,
+    ListingPublished,
+    ListingReturned,
+    ListingWithdrawn,
 }
 
 /// A way to an account's owner.

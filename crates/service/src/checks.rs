@@ -2,8 +2,8 @@
 
 use kiln_catalog::{ImageView, Tx};
 use kiln_model::{
-    Account, Disk, DiskId, DiskState, Image, ImageId, ImageState, Instance, InstanceId, InstanceState,
-    KeyPair, KeyPairId, Limits, Role, Timestamp, Uin,
+    Account, Disk, DiskId, DiskState, Image, ImageId, ImageKind, ImageState, Instance, InstanceId,
+    InstanceState, KeyPair, KeyPairId, Limits, Price, Role, Timestamp, Uin,
 };
 
 use crate::{Caller, Command, Refusal};
@@ -90,6 +90,21 @@ pub(crate) fn image_name(name: &str, limits: &Limits) -> Result<(), Refusal> {
 pub(crate) fn is_invisible(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// The most characters of what accounts and the operator tell each other.
+pub(crate) const MAX_TEXT_CHARS: usize = 500;
+
+/// That what people tell each other is printable and not too long.
+pub(crate) fn short_text(parameter: &str, text: &str, most: usize) -> Result<(), Refusal> {
+    let chars = text.chars().count();
+    if chars <= most && !text.chars().any(is_invisible) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "InvalidParameterValue",
+        format!("{parameter} must be printable and at most {most} characters; it has {chars}."),
+    ))
 }
 
 /// The form of an image's description.
@@ -216,11 +231,46 @@ pub(crate) async fn own_image(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Res
             "UnauthorizedOperation.ImageNotBelongToAccount",
             format!("Image {id} is public, so it is everybody's. WithdrawImage takes it back."),
         )),
+        (image, ImageView::Market) if image.owner == caller.account.uin => Err(Refusal::denied(
+            "UnauthorizedOperation.ImageNotBelongToAccount",
+            format!(
+                "Image {id} is sold, so it is everybody's. SubmitListing changes it, WithdrawListing ends it."
+            ),
+        )),
         (_, ImageView::Shared | ImageView::Public | ImageView::Market) => Err(Refusal::denied(
             "UnauthorizedOperation.ImageNotBelongToAccount",
             format!("Image {id} is not yours. Only an image's owner may do this."),
         )),
     }
+}
+
+/// The image for which another account is paid where this one is used: one that is sold, or that has a licence fee.
+pub(crate) async fn anothers_fee(tx: &mut Tx, image: &Image) -> Result<Option<Image>, Refusal> {
+    let Some(ancestor) = &image.fee_of else { return Ok(None) };
+    let Some(ancestor) = tx.image(ancestor).await?.filter(|ancestor| ancestor.owner != image.owner) else {
+        return Ok(None);
+    };
+    let is_paid_for =
+        ancestor.kind == ImageKind::Market || tx.image_fee(&ancestor).await? != Price::default();
+    Ok(is_paid_for.then_some(ancestor))
+}
+
+/// That nobody else is paid for an image: its content may leave the service.
+pub(crate) async fn content_is_the_owners(tx: &mut Tx, image: &Image) -> Result<(), Refusal> {
+    let Some(ancestor) = anothers_fee(tx, image).await? else { return Ok(()) };
+    let (code, whose) = match ancestor.kind {
+        ImageKind::Market => ("UnsupportedOperation.MarketImageExportUnsupported", "is of the marketplace"),
+        ImageKind::Public | ImageKind::Custom => {
+            ("UnsupportedOperation.PublicImageExportUnsupported", "has a licence fee")
+        }
+    };
+    Err(Refusal::denied(
+        code,
+        format!(
+            "Image {} was made from {}, which {whose}; its content cannot be exported.",
+            image.id, ancestor.id
+        ),
+    ))
 }
 
 /// That an image is whole.
@@ -231,6 +281,15 @@ pub(crate) fn image_is_normal(image: &Image) -> Result<(), Refusal> {
     Err(Refusal::conflict(
         "InvalidImageId.IncorrectState",
         format!("Image {} is {}; this needs one that is NORMAL.", image.id, image_state_name(image.state)),
+    ))
+}
+
+/// That the image does not wait for its review.
+pub(crate) async fn image_is_not_in_review(tx: &mut Tx, id: &ImageId) -> Result<(), Refusal> {
+    let Some(listing) = tx.submitted_listing(id).await? else { return Ok(()) };
+    Err(Refusal::conflict(
+        "UnsupportedOperation.ImageInReview",
+        format!("Image {id} waits for its review, as {}. Withdraw that first (WithdrawListing).", listing.id),
     ))
 }
 

@@ -6,8 +6,8 @@
 use kiln_catalog::ImageView;
 use kiln_model::{
     Account, ApiKey, AppId, Disk, DiskId, ExportFormat, Image, ImageId, ImageShare, ImageState, ImportClaim,
-    Instance, InstanceId, InstanceType, KeyPairId, Region, RegionId, StopMode, SubAccount, Tag, Task, TaskId,
-    ZoneId,
+    Instance, InstanceId, InstanceType, KeyPairId, ListingId, Region, RegionId, StopMode, SubAccount, Tag,
+    Task, TaskId, ZoneId,
 };
 
 use crate::account_command::{
@@ -17,6 +17,7 @@ use crate::account_command::{
 use crate::disk_command::{DiskCommand, NewDataDisk, SeenDisk};
 use crate::guest_settings::GuestCommand;
 use crate::key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
+use crate::market_command::{Listings, MarketCommand, Providers};
 use crate::policy::{Report, SupportedOs};
 use crate::price_command::{PriceCommand, Quote};
 use crate::public_image_command::PublicImageCommand;
@@ -58,6 +59,7 @@ pub enum Command {
     Price(PriceCommand),
     PublicImage(PublicImageCommand),
     Tag(TagCommand),
+    Market(MarketCommand),
     Usage(UsageCommand),
     DescribeAccountQuota { filters: Vec<Filter> },
     DescribeTasks(DescribeTasks),
@@ -83,6 +85,7 @@ impl Command {
             // Each of them.
             Self::PublicImage(_) => return true,
             Self::Tag(command) => return command.changes(),
+            Self::Market(command) => return command.changes(),
             _ => {}
         }
         !matches!(
@@ -354,6 +357,9 @@ pub enum Answer {
     /// Each type of instance in each zone that has it.
     InstanceTypes(Vec<(ZoneId, InstanceType)>),
     Quote(Quote),
+    ListingAccepted(ListingId),
+    Listings(Listings),
+    Providers(Providers),
     Usage(Usage),
     Earnings(Earnings),
     /// Tags with the identifiers of the resources that they are on.

@@ -22,6 +22,7 @@ mod ledger;
 mod machine_disks;
 mod machines;
 mod maintenance;
+mod market_command;
 mod notifications;
 mod objects;
 pub mod policy;
@@ -50,6 +51,10 @@ pub use judgement::{Judgement, JudgementError, judge};
 pub use key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
 pub use kiln_catalog::{ImageView, KeyHolder, OperationEntry};
 pub use maintenance::{StoreCheck, check_store};
+pub use market_command::{
+    DescribeListings, Listings, MarketCommand, ModifyProvider, Providers, ReviewListing, SeenListing,
+    SubmitListing,
+};
 pub use objects::{
     CompletedPart, CopyObject, HostNames, ListObjects, ObjectConfig, ObjectPage, OpenObject, PutCondition,
     PutObject, PutPart, UploadPage, names_of_host,

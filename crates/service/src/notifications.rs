@@ -9,7 +9,10 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use kiln_catalog::{DueDelivery, NewMessage, Tx};
-use kiln_model::{Channel, DeliveryEvent, DeliveryState, Failure, Image, MessageEvent, Timestamp, Uin};
+use kiln_model::{
+    Channel, DeliveryEvent, DeliveryState, Failure, Image, Listing, ListingState, MessageEvent, Timestamp,
+    Uin,
+};
 use kiln_notify::{EmailSender, Error, SmsSender};
 
 use crate::{NotificationConfig, Service};
@@ -140,14 +143,84 @@ impl Notice {
         } else {
             (MessageEvent::ImportPermissionRefused, "You may not import images")
         };
-        let said = if answer.is_empty() { String::new() } else { format!("\n\nThe operator says: {answer}") };
         Self {
             event,
             subject: applicant.to_string(),
             title: title.to_owned(),
-            text: format!("The operator has decided about account {applicant}. {title}.{said}"),
+            text: format!("The operator has decided about account {applicant}. {title}.{}", said(answer)),
         }
     }
+
+    /// An account applies for selling images; the operator is told.
+    pub(crate) fn provider_application(applicant: Uin, name: &str, reason: &str) -> Self {
+        Self {
+            event: MessageEvent::ProviderRequested,
+            subject: applicant.to_string(),
+            title: format!("Account {applicant} applies for selling images"),
+            text: format!(
+                "Account {applicant} applies for selling images, as {name}:\n\n{reason}\n\n\
+                 Decide with: kiln market accept {applicant} [--refuse] [--answer TEXT]"
+            ),
+        }
+    }
+
+    /// The operator has decided about a provider.
+    pub(crate) fn provider_decision(applicant: Uin, accepted: bool, answer: &str) -> Self {
+        let (event, title) = if accepted {
+            (MessageEvent::ProviderAccepted, "You may sell images now")
+        } else {
+            (MessageEvent::ProviderRefused, "You may not sell images")
+        };
+        Self {
+            event,
+            subject: applicant.to_string(),
+            title: title.to_owned(),
+            text: format!("The operator has decided about account {applicant}. {title}.{}", said(answer)),
+        }
+    }
+
+    /// An image waits for the operator's review.
+    pub(crate) fn listing_submitted(listing: &Listing) -> Self {
+        let Listing { id, provider, image, name, region, price, .. } = listing;
+        Self {
+            event: MessageEvent::ListingSubmitted,
+            subject: id.to_string(),
+            title: format!("Image {image} waits for its review"),
+            text: format!(
+                "Account {provider} wants to sell the image {name:?} ({image}) in {region} at {} an hour and {} a month. \
+                 You see it until it is decided: kiln image report {image}, kiln instance run {image}.\n\n\
+                 Decide with: kiln market publish {id}, or kiln market return {id} --reasons TEXT",
+                price.per_hour, price.per_month
+            ),
+        }
+    }
+
+    /// The operator, or what became of the decision, has changed how a listing stands; its provider is told.
+    pub(crate) fn listing_decided(listing: &Listing) -> Self {
+        let Listing { id, name, answer, .. } = listing;
+        let (event, title) = match listing.state {
+            ListingState::Published => {
+                (MessageEvent::ListingPublished, format!("Your image {name:?} is sold now"))
+            }
+            ListingState::Withdrawn => {
+                (MessageEvent::ListingWithdrawn, format!("Your image {name:?} is not sold any more"))
+            }
+            ListingState::Returned | ListingState::Submitted | ListingState::Replaced => {
+                (MessageEvent::ListingReturned, format!("Your image {name:?} was sent back"))
+            }
+        };
+        Self {
+            event,
+            subject: id.to_string(),
+            text: format!("{title} (listing {id}).{}", said(answer)),
+            title,
+        }
+    }
+}
+
+/// What the operator says with a decision, where anything.
+fn said(answer: &str) -> String {
+    if answer.is_empty() { String::new() } else { format!("\n\nThe operator says: {answer}") }
 }
 
 /// Keeps a notice for an account, in the transaction of what it tells of, for the ways that there are to its owner.

@@ -10,6 +10,7 @@ mod image;
 mod instance;
 mod key_pair;
 mod log;
+mod market;
 mod messages;
 mod public_image;
 mod report;
@@ -63,6 +64,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,
         Command::Disk(command) => disk::run(&Client::new(&connection)?, form, command).await?,
         Command::KeyPair(command) => key_pair::run(&Client::new(&connection)?, form, command).await?,
+        Command::Market(command) => market::run(&Client::new(&connection)?, form, command).await?,
         Command::Usage(wanted) => usage::run(&Client::new(&connection)?, form, wanted).await?,
         Command::Task(command) => task::run(&Client::new(&connection)?, form, command).await?,
     }

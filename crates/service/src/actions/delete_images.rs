@@ -51,6 +51,9 @@ async fn check(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Result<(), 
     if let Err(refusal) = checks::image_is_made(&image) {
         return Ok(Err(refusal));
     }
+    if let Err(refusal) = checks::image_is_not_in_review(tx, id).await {
+        return if refusal.kind == crate::RefusalKind::Internal { Err(refusal) } else { Ok(Err(refusal)) };
+    }
     let shares = tx.shares_of(id).await?.len();
     if shares > 0 {
         return Ok(Err(Refusal::conflict(

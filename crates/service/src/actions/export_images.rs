@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kiln_catalog::{ImageView, Tx};
 use kiln_model::{
-    BucketName, DiskUsage, ExportFile, ExportFormat, Image, ImageId, ImageKind, LicenseType, Limits, TaskKind,
+    BucketName, DiskUsage, ExportFile, ExportFormat, Image, ImageId, LicenseType, Limits, TaskKind,
 };
 
 use super::commit_tasks;
@@ -120,15 +120,7 @@ async fn exportable_image(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<
         }
     }
     checks::image_is_normal(&image)?;
-    // A provider's content does not leave as an image that was made from his.
-    let made_of = match &image.fee_of {
-        Some(base) => tx.image(base).await?,
-        None => None,
-    };
-    if made_of.is_some_and(|base| base.kind == ImageKind::Market) {
-        let why = "was made from an image of the marketplace, whose content cannot be exported.";
-        return refused("UnsupportedOperation.MarketImageExportUnsupported", why);
-    }
+    checks::content_is_the_owners(tx, &image).await?;
     // A licence that is the operator's stays with him.
     let code = match image.facts.platform.as_str() {
         windows if windows.starts_with("Windows") => "UnsupportedOperation.WindowsImageExportUnsupported",

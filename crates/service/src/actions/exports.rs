@@ -26,6 +26,7 @@ pub(super) async fn open(
     // A shared image is for launching; its content is its owner's to hand out.
     let image = checks::own_image(&mut tx, caller, image).await?;
     checks::image_is_normal(&image)?;
+    checks::content_is_the_owners(&mut tx, &image).await?;
     let address = service.export_address.ok_or_else(|| {
         Refusal::new(
             crate::RefusalKind::Unavailable,

@@ -12,14 +12,12 @@ use crate::{
     checks,
 };
 
-const MAX_TEXT_CHARS: usize = 500;
-
 pub(super) async fn apply(
     service: &Arc<Service>,
     caller: &Caller,
     reason: String,
 ) -> Result<Answer, Refusal> {
-    check_text("Reason", &reason)?;
+    checks::short_text("Reason", &reason, checks::MAX_TEXT_CHARS)?;
     if reason.trim().is_empty() {
         return Err(Refusal::invalid(
             "InvalidParameterValue",
@@ -81,7 +79,7 @@ pub(super) async fn modify(
 ) -> Result<Answer, Refusal> {
     checks::require_operator(caller)?;
     checks::require_main(caller)?;
-    check_text("Answer", &request.answer)?;
+    checks::short_text("Answer", &request.answer, checks::MAX_TEXT_CHARS)?;
     let mut tx = service.catalog.write().await?;
     require_account(&mut tx, request.account).await?;
     tx.set_may_import(request.account, request.allowed).await?;
@@ -96,15 +94,4 @@ pub(super) async fn modify(
     notifications::tell(service, &mut tx, request.account, notice).await?;
     tx.commit().await?;
     Ok(Answer::Done)
-}
-
-fn check_text(parameter: &str, text: &str) -> Result<(), Refusal> {
-    let chars = text.chars().count();
-    if chars <= MAX_TEXT_CHARS && !text.chars().any(checks::is_invisible) {
-        return Ok(());
-    }
-    Err(Refusal::invalid(
-        "InvalidParameterValue",
-        format!("{parameter} must be printable and at most {MAX_TEXT_CHARS} characters; it has {chars}."),
-    ))
 }

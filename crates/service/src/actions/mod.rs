@@ -19,12 +19,14 @@ mod instance_types;
 mod key_pairs;
 mod keys;
 mod limits;
+mod listings;
 mod messages;
 mod modify_image;
 mod object_storage;
 mod operations;
 mod power_instances;
 mod prices;
+mod providers;
 mod public_images;
 mod reset_instance;
 mod run_instances;
@@ -43,10 +45,10 @@ pub(crate) use screen::{SCREEN_LIFE, ScreenTicket, open_screen};
 use std::sync::Arc;
 
 use kiln_catalog::{OperationEntry, Tx};
-use kiln_model::{RegionId, Task, TaskId, TaskKind, TaskProgress, TaskState, Timestamp};
+use kiln_model::{RegionId, Task, TaskId, TaskKind, TaskProgress, TaskState, Timestamp, Uin};
 
 use crate::policy::supported_os;
-use crate::{Answer, Caller, Command, Identity, Refusal, Service, checks};
+use crate::{Answer, Caller, Command, Identity, MarketCommand, Refusal, Service, checks};
 
 /// Carries out a command.
 pub(crate) async fn perform(
@@ -104,6 +106,7 @@ pub(crate) async fn perform(
         Command::Price(command) => prices::perform(service, caller, command).await,
         Command::PublicImage(command) => public_images::perform(service, caller, command).await,
         Command::Tag(command) => tags::perform(service, caller, command).await,
+        Command::Market(command) => market(service, caller, command).await,
         Command::Usage(command) => usage::perform(service, caller, command).await,
         Command::DescribeAccountQuota { filters } => limits::quota(service, caller, &filters).await,
         Command::Account(command) => account_commands::perform(service, caller, command).await,
@@ -114,6 +117,23 @@ pub(crate) async fn perform(
         }
         Command::DescribeStores => exports::stores(service, caller).await,
         Command::DescribeObjectStorage => object_storage::perform(service, caller).await,
+    }
+}
+
+/// Leads each command on the marketplace to its use case.
+async fn market(service: &Arc<Service>, caller: &Caller, command: MarketCommand) -> Result<Answer, Refusal> {
+    match command {
+        MarketCommand::ApplyForProvider { name, reason } => {
+            providers::apply(service, caller, name, reason).await
+        }
+        MarketCommand::DescribeProviders { state } => providers::describe(service, caller, state).await,
+        MarketCommand::ModifyProvider(request) => providers::modify(service, caller, request).await,
+        MarketCommand::SubmitListing(request) => listings::submit(service, caller, request).await,
+        MarketCommand::DescribeListings(request) => listings::describe(service, caller, request).await,
+        MarketCommand::ReviewListing(request) => listings::review(service, caller, request).await,
+        MarketCommand::WithdrawListing { listing, reason } => {
+            listings::withdraw(service, caller, &listing, reason).await
+        }
     }
 }
 
@@ -152,6 +172,7 @@ pub(crate) fn outcome(answer: &Answer) -> String {
         }
         Answer::Launched(instances) => list(instances),
         Answer::DisksCreated(disks) => list(disks),
+        Answer::ListingAccepted(listing) => listing.to_string(),
         Answer::AccountCreated { account, .. } => account.uin.to_string(),
         Answer::SubAccountCreated(created) => created.sub_account.uin.to_string(),
         Answer::ApiKeyCreated(key) => key.secret_id.to_string(),
@@ -185,6 +206,7 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::Price(command) => command.name_and_subject(),
         Command::PublicImage(command) => command.name_and_subject(),
         Command::Tag(command) => command.name_and_subject(),
+        Command::Market(command) => command.name_and_subject(),
         Command::Account(command) => account_commands::name_and_subject(command),
         Command::CancelTask { task } => ("CancelTask", task.to_string()),
         Command::OpenImageExport { image, .. } => ("OpenImageExport", image.to_string()),
@@ -209,15 +231,26 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
     }
 }
 
-/// Adds a task to the transaction that accepts the request for it.
+/// Adds a task of the caller's to the transaction that accepts the request for it.
 async fn enqueue(tx: &mut Tx, caller: &Caller, region: &RegionId, kind: TaskKind) -> Result<TaskId, Refusal> {
+    enqueue_for(tx, caller.account.uin, &caller.request_id, region, kind).await
+}
+
+/// Adds a task of an account's.
+async fn enqueue_for(
+    tx: &mut Tx,
+    owner: Uin,
+    request_id: &str,
+    region: &RegionId,
+    kind: TaskKind,
+) -> Result<TaskId, Refusal> {
     let now = Timestamp::now();
     let task = Task {
         id: TaskId::random(),
         kind,
-        owner: caller.account.uin,
+        owner,
         region: region.clone(),
-        request_id: caller.request_id.clone(),
+        request_id: request_id.to_owned(),
         state: TaskState::Queued,
         fence: 0,
         lease_until: now,

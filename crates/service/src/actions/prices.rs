@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use kiln_model::{Image, ImageId, Money, Price, Timestamp};
+use kiln_catalog::Tx;
+use kiln_model::{Image, ImageId, ImageKind, Money, Price, Timestamp};
 
 use super::instance_types;
 use super::run_instances::{instance_type, zone};
@@ -99,8 +100,25 @@ async fn modify_image_fee(
     checks::require_operator_itself(caller)?;
     let mut tx = service.catalog.write().await?;
     let (image, _) = checks::visible_image(&mut tx, caller, image).await?;
+    has_no_providers_price(&mut tx, &image).await?;
     tx.set_image_fee(&image.id, fee).await?;
     tx.reprice_usage(&image.id, fee, Timestamp::now()).await?;
     tx.commit().await?;
     Ok(Answer::Done)
+}
+
+/// That the fee is the operator's to set: no image that is sold, and none that was made from one.
+async fn has_no_providers_price(tx: &mut Tx, image: &Image) -> Result<(), Refusal> {
+    let ancestor = match &image.fee_of {
+        Some(ancestor) => tx.image(ancestor).await?,
+        None => None,
+    };
+    let is_sold = |image: &Image| image.kind == ImageKind::Market;
+    if !is_sold(image) && !ancestor.as_ref().is_some_and(is_sold) {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "UnsupportedOperation.ImageCarriesFee",
+        format!("Image {} has a provider's price, which is changed by SubmitListing and a review.", image.id),
+    ))
 }

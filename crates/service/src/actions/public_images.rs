@@ -41,7 +41,7 @@ async fn publish(service: &Arc<Service>, caller: &Caller, request: PublishImage)
     let mut tx = service.catalog.write().await?;
     let source = source(&mut tx, caller, &request.image).await?;
     checks::image_is_normal(&source)?;
-    may_be_public(&mut tx, caller, &source).await?;
+    may_be_public(&mut tx, &source).await?;
     let fee = tx.image_fee(&source).await?;
     let mut accepted = Vec::with_capacity(destinations.len());
     for destination in destinations {
@@ -67,23 +67,22 @@ async fn source(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Image, Ref
 }
 
 /// That nobody else has a say in the image.
-async fn may_be_public(tx: &mut Tx, caller: &Caller, source: &Image) -> Result<(), Refusal> {
+async fn may_be_public(tx: &mut Tx, source: &Image) -> Result<(), Refusal> {
     if source.facts.license == LicenseType::Byol {
         return Err(Refusal::conflict(
             "FailedOperation.BYOLImageShareFailed",
             format!("Image {} runs under a licence of your own (BYOL); it cannot be public.", source.id),
         ));
     }
-    let Some(ancestor) = &source.fee_of else { return Ok(()) };
-    match tx.image(ancestor).await? {
-        Some(ancestor) if ancestor.owner != caller.account.uin => Err(Refusal::conflict(
+    match checks::anothers_fee(tx, source).await? {
+        None => Ok(()),
+        Some(ancestor) => Err(Refusal::conflict(
             "UnsupportedOperation.ImageCarriesFee",
             format!(
-                "Image {} was made from {}, which is account {}'s to sell; it cannot be public.",
+                "Image {} was made from {}, for which account {} is paid; it cannot be public.",
                 source.id, ancestor.id, ancestor.owner
             ),
         )),
-        _ => Ok(()),
     }
 }
 
@@ -142,7 +141,10 @@ async fn withdraw(
     if image.kind != ImageKind::Public {
         return Err(Refusal::invalid(
             "InvalidImageId.NotSupported",
-            format!("Image {} is not public. DeleteImages deletes custom images.", image.id),
+            format!(
+                "Image {} is not public. DeleteImages deletes custom images, WithdrawListing ends what is sold.",
+                image.id
+            ),
         ));
     }
     checks::image_is_made(&image)?;

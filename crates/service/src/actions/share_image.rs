@@ -31,6 +31,7 @@ pub(super) async fn perform(
         }
         share(&mut tx, &image, &accounts, limits.shares_per_image).await?;
     } else {
+        is_not_in_review(&mut tx, &image, &accounts).await?;
         cancel(&mut tx, &image, &accounts).await?;
     }
     for account in accounts {
@@ -110,6 +111,15 @@ async fn share(tx: &mut Tx, image: &Image, accounts: &[Uin], limit: u32) -> Resu
         tx.insert_share(&ImageShare { image: image.id.clone(), account: *account, shared_at }).await?;
     }
     Ok(())
+}
+
+/// That the operator, who reviews an image that waits for it, is not among those who lose it.
+async fn is_not_in_review(tx: &mut Tx, image: &Image, accounts: &[Uin]) -> Result<(), Refusal> {
+    let operator = tx.operator().await?.map(|operator| operator.uin);
+    if !operator.is_some_and(|operator| accounts.contains(&operator)) {
+        return Ok(());
+    }
+    checks::image_is_not_in_review(tx, &image.id).await
 }
 
 async fn cancel(tx: &mut Tx, image: &Image, accounts: &[Uin]) -> Result<(), Refusal> {

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use kiln_catalog::{OperationEntry, Tx};
 use kiln_model::{
-    Failure, ImageEvent, InstanceEvent, InstanceState, OperationState, Task, TaskEvent, TaskKind, Timestamp,
+    Failure, ImageEvent, ImageId, InstanceEvent, InstanceState, ListingEvent, OperationState, Task,
+    TaskEvent, TaskKind, Timestamp,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -209,6 +210,11 @@ async fn tell_of_failure(
         message: failure.message.clone(),
     };
     tx.append_operation(&entry).await?;
+    if let Some(image) = image
+        && let Some(listing) = tx.newest_listing(image).await?
+    {
+        notifications::tell(service, tx, listing.provider, Notice::listing_decided(&listing)).await?;
+    }
     let Some(image) = image.filter(|_| matches!(task.kind, TaskKind::ImportImage { .. })) else {
         return Ok(());
     };
@@ -266,6 +272,7 @@ pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) 
     let now = Timestamp::now();
     if let Some(image) = task.kind.image() {
         tx.transition_image(image, ImageEvent::Failed, Some(failure), now).await?;
+        send_back(tx, image, failure, now).await?;
     }
     super::disks::record_failure(tx, &task.kind, failure).await?;
     let Some(id) = task.kind.instance() else { return Ok(()) };
@@ -289,5 +296,20 @@ pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) 
         operation.failure = Some(failure.clone());
         tx.set_last_operation(id, &operation).await?;
     }
+    Ok(())
+}
+
+/// Sends a listing back whose image for everybody could not be made; nothing of that image is left.
+async fn send_back(
+    tx: &mut Tx,
+    image: &ImageId,
+    failure: &Failure,
+    now: Timestamp,
+) -> kiln_catalog::Result<()> {
+    let Some(mut listing) = tx.published_listing(image).await? else { return Ok(()) };
+    listing.answer =
+        format!("The image could not be made ({}: {}). Submit it again.", failure.code, failure.message);
+    tx.transition_image(image, ImageEvent::Deleted, None, now).await?;
+    tx.transition_listing(&listing, ListingEvent::Failed, now).await?;
     Ok(())
 }

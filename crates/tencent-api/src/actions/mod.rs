@@ -10,6 +10,7 @@ mod instances;
 mod key_pairs;
 mod kiln;
 mod launch;
+mod market;
 mod prices;
 mod public_images;
 pub(crate) mod tags;
@@ -21,8 +22,8 @@ use crate::envelope::Object;
 use crate::error::{Error, shortened};
 use crate::parameter::{Arguments, Parameter};
 use crate::render::{
-    accepted, account, disk, image, instance, instance_type, key_pair, limits, message, operation, place,
-    price, tag, task, usage as render_usage,
+    accepted, account, disk, image, instance, instance_type, key_pair, limits, market as render_market,
+    message, operation, place, price, tag, task, usage as render_usage,
 };
 
 /// A service and its one version.
@@ -197,6 +198,13 @@ pub(crate) static ACTIONS: &[Action] = {
     action(KILN, "PublishImage", Needed, public_images::PUBLISH, public_images::publish, accepted::copies),
     action(KILN, "WithdrawImage", Needed, public_images::WITHDRAW, public_images::withdraw, accepted::nothing),
     action(KILN, "ModifyImageFee", Needed, prices::IMAGE_FEE, prices::image_fee, accepted::nothing),
+    action(KILN, "ApplyForProvider", Unneeded, market::APPLY, market::apply, accepted::nothing),
+    action(KILN, "DescribeProviders", Unneeded, market::PROVIDERS, market::describe_providers, render_market::providers),
+    action(KILN, "ModifyProvider", Unneeded, market::MODIFY_PROVIDER, market::modify_provider, accepted::nothing),
+    action(KILN, "SubmitListing", Needed, market::SUBMIT, market::submit, render_market::submitted),
+    action(KILN, "DescribeListings", Needed, market::LISTINGS, market::describe_listings, render_market::listings),
+    action(KILN, "ReviewListing", Unneeded, market::REVIEW, market::review, accepted::nothing),
+    action(KILN, "WithdrawListing", Unneeded, market::WITHDRAW, market::withdraw, accepted::nothing),
     action(KILN, "DescribeUsage", Unneeded, usage::REPORT, usage::usage, render_usage::usage),
     action(KILN, "DescribeEarnings", Unneeded, usage::REPORT, usage::earnings, render_usage::earnings),
     action(KILN, "OpenImageExport", Needed, kiln::OPEN_EXPORT, kiln::open_export, image::export),

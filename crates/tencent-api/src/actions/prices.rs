@@ -87,7 +87,7 @@ pub(super) fn image_fee(arguments: &Arguments) -> Result<Command, Error> {
     }))
 }
 
-fn money(arguments: &Arguments, name: &str) -> Result<Money, Error> {
+pub(super) fn money(arguments: &Arguments, name: &str) -> Result<Money, Error> {
     let text = arguments.required_text(name)?;
     let amount = text.parse().ok().and_then(Money::of_units);
     amount.ok_or_else(|| {

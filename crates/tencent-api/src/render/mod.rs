@@ -11,6 +11,7 @@ pub(crate) mod instance;
 pub(crate) mod instance_type;
 pub(crate) mod key_pair;
 pub(crate) mod limits;
+pub(crate) mod market;
 pub(crate) mod message;
 pub(crate) mod operation;
 pub(crate) mod place;
