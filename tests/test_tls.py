@@ -24,6 +24,7 @@ from cloud import Account
 from conftest import BARE_DISKS
 from kiln_server import wait_until
 from object_client import s3
+from qcloud_cos import CosClientError, CosConfig, CosS3Client
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
 # A bucket in the host name is a label more than a wildcard stands for.
@@ -189,6 +190,33 @@ def test_buckets_by_tls(server, operator, files, small_disk, tmp_path, resolver)
     assert urllib.request.urlopen(url, context=context).status == 200
     facts = ["--os-type", "Debian", "--os-version", "12"]
     server.run("image", "import", files / "small.qcow2", "--name", "tls-file", *facts)
+
+
+def test_clients_of_buckets_trust_the_authority(server, operator, files, small_disk, tmp_path, resolver, monkeypatch):
+    """As `kiln tls trust` says: boto3 and COS's SDK by their environment, rclone by a flag."""
+    authority, bucket = printed_authority(server, tmp_path), f"trust-{operator.kiln('DescribeObjectStorage')['AppId']}"
+    monkeypatch.setenv("AWS_CA_BUNDLE", authority)
+    s3(operator).create_bucket(Bucket=bucket)
+    key = {"SecretId": operator.secret_id, "SecretKey": operator.secret_key}
+    port = server.objects_endpoint.rsplit(":", 1)[1]
+    cos = CosS3Client(CosConfig(Endpoint=f"{COS_HOST}:{port}", Scheme="https", **key), retry=0)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", certifi.where())
+    with pytest.raises(CosClientError):
+        cos.put_object(Bucket=bucket, Key="k", Body=b"by tls")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority)
+    cos.put_object(Bucket=bucket, Key="k", Body=b"by tls")
+    remote = f":s3,provider=Other,endpoint='{server.objects_endpoint}'"
+    environment = {
+        **{name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}, "HOME": str(tmp_path),
+        "RCLONE_S3_ACCESS_KEY_ID": operator.secret_id, "RCLONE_S3_SECRET_ACCESS_KEY": operator.secret_key,
+    }  # fmt: skip
+
+    def rclone(*flags):
+        command = ["rclone", "--retries", "1", "--low-level-retries", "1", *flags, "cat", f"{remote}:{bucket}/k"]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+
+    assert "certificate" in rclone().stderr
+    assert rclone("--ca-cert", authority).stdout == "by tls"
 
 
 def test_buckets_beyond_loopback_are_by_tls(make_server, tmp_path):

@@ -25,6 +25,7 @@ mod gate;
 mod host;
 mod lingering;
 mod object_operations;
+mod patient;
 mod post_policy;
 mod s3;
 mod serve;

@@ -17,10 +17,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::patient::Patient;
+
 /// Connections that are held at once; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take to send a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a client may take nothing of what is sent to it.
+const TAKE_TIMEOUT: Duration = Duration::from_secs(300);
 /// The names whose spelling matters to clients, as a request's head.
 const SPELT: &[u8] = b"GET / HTTP/1.1\r\nHost: x\r\nETag: x\r\nContent-Length: 0\r\nContent-Type: x\r\nContent-Range: x\r\n\
     Content-Encoding: x\r\nContent-Disposition: x\r\nContent-Language: x\r\nCache-Control: x\r\nLast-Modified: x\r\n\
@@ -45,7 +49,7 @@ pub async fn serve<L: Listener>(mut listener: L, router: Router, stop: Cancellat
                 .preserve_header_case(true)
                 .timer(TokioTimer::new())
                 .header_read_timeout(HEAD_TIMEOUT)
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(Patient::new(stream, TAKE_TIMEOUT)), service);
             let mut served = std::pin::pin!(served);
             // Where the client breaks off there is nothing to say, and nobody to say it to.
             if stop.run_until_cancelled(served.as_mut()).await.is_none() {

@@ -77,7 +77,7 @@ impl Signature {
     }
 
     /// Checks it against the request and the key at a time (seconds since the epoch). Where the request's path names
-    /// the bucket, `bucket` is given: clients sign the path after it.
+    /// the bucket, `bucket` is given: clients sign the path after it. Of a host with a port, COS's own SDK signs the name.
     ///
     /// # Errors
     /// [`Error`].
@@ -88,9 +88,13 @@ impl Signature {
         secret_key: &str,
         now: i64,
     ) -> Result<(), Error> {
+        let host = request.header("host").unwrap_or_default();
+        let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
         let fits = |path: &str| {
-            let expected = self.expected(request, path, secret_key);
-            bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes()))
+            [host, name].into_iter().any(|host| {
+                let expected = self.expected(request, path, host, secret_key);
+                bool::from(expected.as_bytes().ct_eq(self.signature.as_bytes()))
+            })
         };
         let path = decode(request.path);
         let after_bucket = bucket
@@ -103,7 +107,7 @@ impl Signature {
         check_time(&self.key_time, "q-key-time", now)
     }
 
-    fn expected(&self, request: &Request<'_>, path: &str, secret_key: &str) -> String {
+    fn expected(&self, request: &Request<'_>, path: &str, host: &str, secret_key: &str) -> String {
         let covered = |names: &[String], pairs: Vec<(String, String)>| {
             let mut pairs: Vec<_> = pairs
                 .into_iter()
@@ -113,8 +117,10 @@ impl Signature {
             pairs.sort();
             pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
         };
-        let headers =
-            request.headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).trim().to_owned()));
+        let headers = request.headers.iter().map(|(name, value)| {
+            let value = if name.eq_ignore_ascii_case("host") { host } else { value };
+            ((*name).to_owned(), value.trim().to_owned())
+        });
         let text = format!(
             "{}\n{path}\n{}\n{}\n",
             request.method.to_ascii_lowercase(),
@@ -180,6 +186,16 @@ mod tests {
         assert_eq!(check(HEADERS, path, "another", THEN), Err(Error::Mismatch));
         assert_eq!(check(HEADERS, "/other", KEY, THEN), Err(Error::Mismatch));
         assert_eq!(check(&HEADERS[1..], path, KEY, THEN), Err(Error::Mismatch));
+        let with_host = |host| {
+            let mut headers = HEADERS.to_vec();
+            headers[1].1 = host;
+            check(&headers, path, KEY, THEN)
+        };
+        assert_eq!(with_host("examplebucket-1250000000.cos.ap-beijing.myqcloud.com:5457"), Ok(()));
+        assert_eq!(
+            with_host("otherbucket-1250000000.cos.ap-beijing.myqcloud.com:5457"),
+            Err(Error::Mismatch)
+        );
     }
 
     #[test]
