@@ -111,6 +111,8 @@ MATRIX = {
         {**OPERATOR_ONLY, "operator": NO_IMAGE},
     ),
     "WithdrawImage": (lambda w, who: {"ImageId": w.public, "DryRun": True}, OPERATOR_ONLY),
+    "ModifyImageComponents": (lambda w, who: {"ImageId": w.public}, OPERATOR_ONLY),
+    "DescribeImageComponents": (lambda w, who: {"ImageId": w.public}, EVERYBODY),
     "DescribeImages for everybody": (lambda w, who: {"ImageIds": [w.public]}, EVERYBODY),
     "DescribeImageReport of what is public": (lambda w, who: {"ImageId": w.public}, EVERYBODY),
     "RunInstances of what is public": (

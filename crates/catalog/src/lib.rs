@@ -20,6 +20,7 @@ mod disk_list;
 mod disks;
 mod error;
 mod garbage;
+mod image_components;
 mod image_fees;
 mod image_list;
 mod image_operations;

@@ -70,5 +70,6 @@ fn seed(name: &str, number: u32) -> Outcome<Seed> {
         network: SeedNetwork { mac, interface: Some("eth0".to_owned()), addressing: Addressing::Dhcp },
         files: Vec::new(),
         change: None,
+        components: None,
     })
 }

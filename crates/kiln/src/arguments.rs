@@ -419,6 +419,9 @@ pub(crate) struct Run {
     /// The size in GiB of a data disk for each, which goes with it; can be given several times
     #[arg(long = "data-disk", value_name = "GIB")]
     pub(crate) data_disks: Vec<u64>,
+    /// Whether guests get what the operator names for the image (kiln image components) [default: those of public images do]
+    #[arg(long, value_name = "true|false")]
+    pub(crate) security_service: Option<bool>,
     /// Do not wait until they run
     #[arg(long)]
     pub(crate) no_wait: bool,

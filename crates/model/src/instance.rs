@@ -169,6 +169,22 @@ pub struct GuestChange {
     pub password_login: Option<bool>,
 }
 
+/// What a guest gets at its first boot besides what is in its image.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Components {
+    /// Names of packages, as the guest's own package manager knows them.
+    pub packages: Vec<String>,
+    /// A script that is run afterwards.
+    pub script: Option<String>,
+}
+
+impl Components {
+    /// Whether there is nothing to get.
+    pub fn is_empty(&self) -> bool {
+        self.packages.is_empty() && self.script.is_none()
+    }
+}
+
 /// What the guest is told at its first boot.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaunchSettings {
@@ -183,6 +199,9 @@ pub struct LaunchSettings {
     /// Why the guest does not find its network file, where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub network_file_missing: Option<String>,
+    /// What it gets besides what is in its image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Components>,
     /// What it is to be told at its next start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<GuestChange>,

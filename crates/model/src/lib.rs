@@ -37,8 +37,8 @@ pub use image::{
     ImageOrigin, ImageShare, ImageState, ImportClaim, LicenseType, SystemFacts,
 };
 pub use instance::{
-    GuestChange, GuestPassword, Instance, InstanceEvent, InstanceState, InstanceType, LastOperation,
-    LaunchSettings, OperationState,
+    Components, GuestChange, GuestPassword, Instance, InstanceEvent, InstanceState, InstanceType,
+    LastOperation, LaunchSettings, OperationState,
 };
 pub use limits::{Limits, LimitsPreset};
 pub use market::{Listing, ListingEvent, ListingState, Provider};

@@ -6,6 +6,7 @@
 //! Deliberately absent: looking into user data, and anything for images without cloud-init.
 
 mod change;
+mod components;
 mod iso9660;
 mod nocloud;
 
@@ -15,6 +16,7 @@ use crate::config::MacAddress;
 use crate::error::{Error, Result};
 
 pub use change::SeedChange;
+pub use components::{MAX_PACKAGES, MAX_SCRIPT_BYTES, SeedComponents};
 pub use iso9660::MAX_FILE_BYTES;
 pub use nocloud::{MAX_FILES, MAX_KEYS, MAX_USER_DATA_BYTES};
 
@@ -40,6 +42,8 @@ pub struct Seed {
     pub files: Vec<SeedFile>,
     /// What a guest that was started before is to change.
     pub change: Option<SeedChange>,
+    /// What is installed at the first boot.
+    pub components: Option<SeedComponents>,
 }
 
 /// A password for one user.

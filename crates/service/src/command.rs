@@ -5,9 +5,9 @@
 
 use kiln_catalog::ImageView;
 use kiln_model::{
-    Account, ApiKey, AppId, Disk, DiskId, ExportFormat, Image, ImageId, ImageShare, ImageState, ImportClaim,
-    Instance, InstanceId, InstanceType, KeyPairId, ListingId, Region, RegionId, StopMode, SubAccount, Tag,
-    Task, TaskId, ZoneId,
+    Account, ApiKey, AppId, Components, Disk, DiskId, ExportFormat, Image, ImageId, ImageShare, ImageState,
+    ImportClaim, Instance, InstanceId, InstanceType, KeyPairId, ListingId, Region, RegionId, StopMode,
+    SubAccount, Tag, Task, TaskId, ZoneId,
 };
 
 use crate::account_command::{
@@ -82,8 +82,7 @@ impl Command {
             Self::KeyPair(command) => return command.changes(),
             Self::Guest(command) => return command.changes(),
             Self::Price(command) => return command.changes(),
-            // Each of them.
-            Self::PublicImage(_) => return true,
+            Self::PublicImage(command) => return command.changes(),
             Self::Tag(command) => return command.changes(),
             Self::Market(command) => return command.changes(),
             _ => {}
@@ -240,6 +239,8 @@ pub struct RunInstances {
     pub password: Option<String>,
     pub key_pairs: Vec<KeyPairId>,
     pub user_data_base64: Option<String>,
+    /// Whether the guest gets the image's components; where absent, guests of public images do.
+    pub security_service: Option<bool>,
     /// The system disk's size in GiB; the image's size where absent.
     pub system_disk_gib: Option<u64>,
     /// The data disks that each instance gets.
@@ -357,6 +358,8 @@ pub enum Answer {
     /// Each type of instance in each zone that has it.
     InstanceTypes(Vec<(ZoneId, InstanceType)>),
     Quote(Quote),
+    /// What guests of an image get at their first boot.
+    Components(Components),
     ListingAccepted(ListingId),
     Listings(Listings),
     Providers(Providers),

@@ -85,6 +85,8 @@ pub struct ResetInstance {
     pub password: Option<String>,
     pub key_pairs: Vec<KeyPairId>,
     pub user_data_base64: Option<String>,
+    /// Whether the guest gets the image's components; where absent, guests of public images do.
+    pub security_service: Option<bool>,
     /// The system disk's new size in GiB; never less than it has.
     pub system_disk_gib: Option<u64>,
 }

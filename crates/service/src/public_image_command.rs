@@ -1,6 +1,6 @@
 //! Commands on images that are for everybody.
 
-use kiln_model::{ImageId, RegionId};
+use kiln_model::{Components, ImageId, RegionId};
 
 /// What is done to them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,14 +11,23 @@ use kiln_model::{ImageId, RegionId};
 pub enum PublicImageCommand {
     Publish(PublishImage),
     Withdraw(WithdrawImage),
+    ModifyComponents { image: ImageId, components: Components },
+    DescribeComponents { image: ImageId },
 }
 
 impl PublicImageCommand {
+    /// Whether carrying it out can change anything.
+    pub(crate) fn changes(&self) -> bool {
+        !matches!(self, Self::DescribeComponents { .. })
+    }
+
     /// The action's name, and what it is done to.
     pub(crate) fn name_and_subject(&self) -> (&'static str, String) {
         match self {
             Self::Publish(request) => ("PublishImage", request.image.to_string()),
             Self::Withdraw(request) => ("WithdrawImage", request.image.to_string()),
+            Self::ModifyComponents { image, .. } => ("ModifyImageComponents", image.to_string()),
+            Self::DescribeComponents { image } => ("DescribeImageComponents", image.to_string()),
         }
     }
 }

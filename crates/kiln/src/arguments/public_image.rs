@@ -1,5 +1,7 @@
 //! The parts of `kiln image` about images for everybody.
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 #[derive(Debug, Subcommand)]
@@ -29,6 +31,20 @@ pub(crate) enum PublicImageCommand {
         /// The images
         #[arg(required = true)]
         images: Vec<String>,
+    },
+    /// Show what guests of an image get at their first boot, or name it for a public image (operator)
+    Components {
+        /// The image
+        image: String,
+        /// A package to install; can be given several times
+        #[arg(long = "package")]
+        packages: Vec<String>,
+        /// A file with a script to run
+        #[arg(long)]
+        script: Option<PathBuf>,
+        /// Name nothing any more
+        #[arg(long, conflicts_with_all = ["packages", "script"])]
+        none: bool,
     },
     /// Set what an image adds to the price of an instance (operator)
     Fee {

@@ -81,6 +81,8 @@ async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error
     };
     set("InstanceName", run.name.map(Value::from));
     set("InstanceType", run.instance_type.map(Value::from));
+    let switch = |enabled| json!({ "SecurityService": { "Enabled": enabled } });
+    set("EnhancedService", run.security_service.map(switch));
     set("SystemDisk", run.disk.map(|gib| json!({ "DiskSize": gib })));
     let data_disks: Vec<Value> = run.data_disks.iter().map(|gib| json!({ "DiskSize": gib })).collect();
     set("DataDisks", (!data_disks.is_empty()).then(|| data_disks.into()));

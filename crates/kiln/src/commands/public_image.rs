@@ -1,5 +1,7 @@
 //! `kiln image publish|withdraw|fee`: images for everybody, which are the operator's.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 
 use super::image::finish;
@@ -20,6 +22,9 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: PublicImageC
             }
             output::done(form, &answer, &format!("withdrew {}", images.join(", ")));
         }
+        PublicImageCommand::Components { image, packages, script, none } => {
+            components(client, form, &image, &packages, script.as_deref(), none).await?;
+        }
         PublicImageCommand::Fee { image, per_hour, per_month } => {
             let parameters = json!({ "ImageId": image, "PerHour": per_hour, "PerMonth": per_month });
             let answer = client.kiln("ModifyImageFee", &parameters).await?;
@@ -30,6 +35,35 @@ pub(super) async fn run(client: &Client, form: OutputForm, command: PublicImageC
             );
         }
     }
+    Ok(())
+}
+
+async fn components(
+    client: &Client,
+    form: OutputForm,
+    image: &str,
+    packages: &[String],
+    script: Option<&Path>,
+    none: bool,
+) -> Result<(), Error> {
+    if packages.is_empty() && script.is_none() && !none {
+        let named = client.kiln("DescribeImageComponents", &json!({ "ImageId": image })).await?;
+        match form {
+            OutputForm::Json => output::json(&named),
+            OutputForm::Table => {
+                output::line(&format!("packages: {}", output::text(&named["Packages"])));
+                output::line(&format!("script:\n{}", named["Script"].as_str().unwrap_or("-")));
+            }
+        }
+        return Ok(());
+    }
+    let mut parameters = json!({ "ImageId": image, "Packages": packages });
+    if let Some(file) = script {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        parameters["Script"] = json!(text);
+    }
+    let answer = client.kiln("ModifyImageComponents", &parameters).await?;
+    output::done(form, &answer, &format!("guests that are launched from {image} from now on get them"));
     Ok(())
 }
 

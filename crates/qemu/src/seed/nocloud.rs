@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Addressing, Password, Seed, SeedFile, SeedNetwork, change};
+use super::{Addressing, Password, Seed, SeedFile, SeedNetwork, change, components};
 use crate::error::{Error, Result};
 
 /// The most user data, in bytes: what the EC2 and CVM interfaces allow.
@@ -50,6 +50,7 @@ fn check(seed: &Seed) -> Result<()> {
     if let Some(change) = &seed.change {
         change.passwords.iter().try_for_each(check_password)?;
     }
+    seed.components.iter().try_for_each(components::SeedComponents::check)?;
     if seed.user_data.as_ref().is_some_and(|data| data.len() > MAX_USER_DATA_BYTES) {
         return wrong(format!("user data are longer than {MAX_USER_DATA_BYTES} bytes"));
     }
@@ -119,10 +120,16 @@ fn network_config(network: &SeedNetwork) -> Value {
 fn vendor_data(seed: &Seed) -> Vec<u8> {
     let mut config = b"#cloud-config\n".to_vec();
     config.extend(document(&vendor_config(seed)));
-    if seed.files.is_empty() && seed.change.is_none() {
-        return config;
+    let mut parts = vec![("cloud-config", config)];
+    if !seed.files.is_empty() || seed.change.is_some() {
+        parts.push(("cloud-boothook", boot_hook(seed)));
     }
-    let parts = [("cloud-config", config), ("cloud-boothook", boot_hook(seed))];
+    if let Some(components) = &seed.components {
+        parts.push(("x-shellscript", components::script(components)));
+    }
+    if let [(_, config)] = parts.as_mut_slice() {
+        return std::mem::take(config);
+    }
     let mut text = format!("MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"{BOUNDARY}\"\n\n");
     for (kind, body) in parts {
         text.push_str(&format!("--{BOUNDARY}\nContent-Type: text/{kind}; charset=\"utf-8\"\n"));
@@ -206,6 +213,7 @@ mod tests {
             },
             files: Vec::new(),
             change: None,
+            components: None,
         }
     }
 

@@ -28,6 +28,7 @@ fn seed() -> Seed {
         },
         files: vec![SeedFile { path: "/etc/kiln.ini".into(), mode: 0o644, content: vec![b'x'; 5000] }],
         change: None,
+        components: None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! PublishImage and WithdrawImage: what the operator makes public, and takes back.
+//! PublishImage and WithdrawImage: what the operator makes public, and takes back. ModifyImageComponents and
+//! DescribeImageComponents: what guests of a public image get besides what is in it.
 //!
 //! A public image is a copy with an identifier of its own, also in the region of its source: its chunks are stored once
 //! more, in the scope that everybody's images are deduplicated against.
@@ -7,12 +8,13 @@ use std::sync::Arc;
 
 use kiln_catalog::Tx;
 use kiln_model::{
-    Image, ImageEvent, ImageId, ImageKind, ImageOrigin, ImageState, LicenseType, Price, RegionId, TaskKind,
-    Timestamp,
+    Components, Image, ImageEvent, ImageId, ImageKind, ImageOrigin, ImageState, LicenseType, Price, RegionId,
+    TaskKind, Timestamp,
 };
 
 use super::commit_tasks;
 use super::sync_images::check_destinations;
+use crate::jobs::seed_components;
 use crate::{
     AcceptedCopy, Answer, Caller, PublicImageCommand, PublishImage, Refusal, Service, WithdrawImage, checks,
 };
@@ -25,6 +27,14 @@ pub(super) async fn perform(
     match command {
         PublicImageCommand::Publish(request) => publish(service, caller, request).await,
         PublicImageCommand::Withdraw(request) => withdraw(service, caller, request).await,
+        PublicImageCommand::ModifyComponents { image, components } => {
+            modify_components(service, caller, &image, &components).await
+        }
+        PublicImageCommand::DescribeComponents { image } => {
+            let mut tx = service.catalog.read().await?;
+            let (image, _) = checks::visible_image(&mut tx, caller, &image).await?;
+            Ok(Answer::Components(tx.image_components(&image).await?))
+        }
     }
 }
 
@@ -42,10 +52,10 @@ async fn publish(service: &Arc<Service>, caller: &Caller, request: PublishImage)
     let source = source(&mut tx, caller, &request.image).await?;
     checks::image_is_normal(&source)?;
     may_be_public(&mut tx, &source).await?;
-    let fee = tx.image_fee(&source).await?;
+    let from_source = (tx.image_fee(&source).await?, tx.image_components(&source).await?);
     let mut accepted = Vec::with_capacity(destinations.len());
     for destination in destinations {
-        accepted.push(accept(&mut tx, caller, &request, &source, fee, destination).await?);
+        accepted.push(accept(&mut tx, caller, &request, &source, &from_source, destination).await?);
     }
     if request.dry_run {
         return Ok(Answer::DryRunPassed);
@@ -86,13 +96,13 @@ async fn may_be_public(tx: &mut Tx, source: &Image) -> Result<(), Refusal> {
     }
 }
 
-/// Records a public image that is to be made, with the fee that its source has, and the task that makes it.
+/// Records a public image that is to be made, with the fee and the components of its source, and the task that makes it.
 async fn accept(
     tx: &mut Tx,
     caller: &Caller,
     request: &PublishImage,
     source: &Image,
-    fee: Price,
+    (fee, components): &(Price, Components),
     destination: &RegionId,
 ) -> Result<AcceptedCopy, Refusal> {
     let name = request.name.as_ref().unwrap_or(&source.name);
@@ -124,9 +134,10 @@ async fn accept(
         created_at: Timestamp::now(),
     };
     tx.insert_image(&image).await?;
-    if fee != Price::default() {
-        tx.set_image_fee(&id, fee).await?;
+    if *fee != Price::default() {
+        tx.set_image_fee(&id, *fee).await?;
     }
+    tx.set_image_components(&id, components).await?;
     Ok(AcceptedCopy { region: destination.clone(), image: id, task })
 }
 
@@ -154,4 +165,50 @@ async fn withdraw(
     tx.transition_image(&image.id, ImageEvent::Deleted, None, Timestamp::now()).await?;
     tx.commit().await?;
     Ok(Answer::Done)
+}
+
+/// Names what guests of a public image get from now on. Those that are launched already keep what they have.
+async fn modify_components(
+    service: &Arc<Service>,
+    caller: &Caller,
+    image: &ImageId,
+    components: &Components,
+) -> Result<Answer, Refusal> {
+    checks::require_operator_itself(caller)?;
+    if let Err(error) = seed_components(components).check() {
+        return Err(Refusal::invalid("InvalidParameterValue", format!("{error}.")));
+    }
+    let mut tx = service.catalog.write().await?;
+    let (image, _) = checks::visible_image(&mut tx, caller, image).await?;
+    if image.kind != ImageKind::Public {
+        return Err(Refusal::invalid(
+            "InvalidImageId.NotSupported",
+            format!("Image {} is not public; only public images have components.", image.id),
+        ));
+    }
+    if !image.facts.cloud_init && !components.is_empty() {
+        return Err(Refusal::conflict(
+            "UnsupportedOperation.NoCloudInit",
+            format!(
+                "Image {} has no cloud-init, which would install them. Put them into the image.",
+                image.id
+            ),
+        ));
+    }
+    tx.set_image_components(&image.id, components).await?;
+    tx.commit().await?;
+    Ok(Answer::Done)
+}
+
+/// What guests of an image get that is launched now: what is named, where that is wanted; by default for public images.
+pub(super) async fn wanted_components(
+    tx: &mut Tx,
+    image: &Image,
+    security_service: Option<bool>,
+) -> Result<Option<Components>, Refusal> {
+    if !security_service.unwrap_or(image.kind == ImageKind::Public) || !image.facts.cloud_init {
+        return Ok(None);
+    }
+    let components = tx.image_components(image).await?;
+    Ok((!components.is_empty()).then_some(components))
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use kiln_catalog::Tx;
 use kiln_model::{
-    Image, Instance, InstanceEvent, InstanceState, LastOperation, LaunchSettings, OperationState, TaskKind,
-    Timestamp,
+    Components, Image, Instance, InstanceEvent, InstanceState, LastOperation, LaunchSettings, OperationState,
+    TaskKind, Timestamp,
 };
 
 use super::commit_tasks;
+use super::public_images::wanted_components;
 use super::run_instances::{
     check_hostname, check_password, check_user_data, disk_bytes_in_range, firmware_is_there, qemu_is_there,
 };
@@ -42,11 +43,12 @@ pub(super) async fn perform(
     let system_disk_bytes = system_disk_bytes(&request, &instance, &image)?;
     let disk =
         image.system_disk().ok_or_else(|| Refusal::internal(format!("image {} has no disk", image.id)))?;
+    let components = wanted_components(&mut tx, &image, request.security_service).await?;
     let reinstalled = Instance {
         image: image.id.clone(),
         base_manifest: disk.manifest.clone(),
         system_disk_bytes,
-        settings: settings(request, &instance),
+        settings: settings(request, &instance, components),
         ..instance
     };
     let now = Timestamp::now();
@@ -102,7 +104,7 @@ fn system_disk_bytes(request: &ResetInstance, instance: &Instance, image: &Image
 
 /// What the new system's first start finds: what the request says, else what the instance has. A request that gives a
 /// password or key pairs says all about who gets in.
-fn settings(request: ResetInstance, instance: &Instance) -> LaunchSettings {
+fn settings(request: ResetInstance, instance: &Instance, components: Option<Components>) -> LaunchSettings {
     let present = &instance.settings;
     let login_is_new = request.password.is_some() || !request.key_pairs.is_empty();
     LaunchSettings {
@@ -111,6 +113,7 @@ fn settings(request: ResetInstance, instance: &Instance) -> LaunchSettings {
         key_pairs: if login_is_new { request.key_pairs } else { present.key_pairs.clone() },
         user_data_base64: request.user_data_base64.or_else(|| present.user_data_base64.clone()),
         network_file_missing: None,
+        components,
         change: None,
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use kiln_catalog::Tx;
 use kiln_model::{
-    Attachment, BootMode, DiskId, Image, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
-    LaunchSettings, Limits, OperationState, Region, TaskKind, Timestamp, Zone, ZoneId,
+    Attachment, BootMode, Components, DiskId, Image, Instance, InstanceId, InstanceState, InstanceType,
+    LastOperation, LaunchSettings, Limits, OperationState, Region, TaskKind, Timestamp, Zone, ZoneId,
 };
 
 use super::client_tokens::Repeatable;
+use super::public_images::wanted_components;
 use super::{commit_tasks, disks, tags};
 use crate::machines::private_address;
 use crate::{Answer, Caller, NewDataDisk, Refusal, RunInstances, Service, checks};
@@ -46,6 +47,7 @@ pub(super) async fn perform(
     if request.dry_run {
         return Ok(Answer::DryRunPassed);
     }
+    let components = wanted_components(&mut tx, &image, request.security_service).await?;
     let mut launched = Vec::with_capacity(request.count as usize);
     for number in 1..=request.count {
         let instance = Launch {
@@ -56,6 +58,7 @@ pub(super) async fn perform(
             instance_type,
             system_disk_bytes,
             data_disk_bytes: &data_disk_bytes,
+            components: &components,
         }
         .instance(&mut tx, number)
         .await?;
@@ -283,6 +286,7 @@ struct Launch<'a> {
     system_disk_bytes: u64,
     /// Of each data disk that the request names.
     data_disk_bytes: &'a [u64],
+    components: &'a Option<Components>,
 }
 
 impl Launch<'_> {
@@ -320,6 +324,7 @@ impl Launch<'_> {
                 key_pairs: self.request.key_pairs.clone(),
                 user_data_base64: self.request.user_data_base64.clone(),
                 network_file_missing: None,
+                components: self.components.clone(),
                 change: None,
             },
             last_operation: LastOperation {

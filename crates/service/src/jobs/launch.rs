@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use kiln_catalog::Tx;
-use kiln_model::{BootMode, GuestChange, Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings};
+use kiln_model::{
+    BootMode, Components, GuestChange, Instance, InstanceEvent, InstanceId, InstanceState, LaunchSettings,
+};
 use kiln_qemu::layout;
-use kiln_qemu::seed::{Addressing, Password, Seed, SeedChange, SeedFile, SeedNetwork};
+use kiln_qemu::seed::{Addressing, Password, Seed, SeedChange, SeedComponents, SeedFile, SeedNetwork};
 
 use super::{JobContext, JobError, network_file, power};
 use crate::machines::mac_address;
@@ -96,6 +98,11 @@ async fn write_seed(dir: &Path, seed: &Seed) -> Result<(), JobError> {
     Ok(tokio::fs::write(dir.join(layout::SEED), image).await?)
 }
 
+/// What a guest gets, as its seed has it.
+pub(crate) fn seed_components(components: &Components) -> SeedComponents {
+    SeedComponents { packages: components.packages.clone(), script: components.script.clone() }
+}
+
 fn seed_change(change: GuestChange) -> SeedChange {
     let passwords = change.passwords.into_iter();
     SeedChange {
@@ -125,6 +132,7 @@ async fn seed(context: &JobContext, instance: &Instance, files: Vec<SeedFile>) -
         ssh_authorized_keys: keys,
         password: settings.password.clone().map(|secret| Password { user: DEFAULT_USER.to_owned(), secret }),
         change: settings.change.clone().map(seed_change),
+        components: settings.components.as_ref().map(seed_components),
         user_data,
         network: SeedNetwork {
             mac: mac_address(instance.ordinal),

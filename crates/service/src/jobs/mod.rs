@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use create::new_file;
 pub(crate) use export::output_format;
 pub(crate) use import::sweep_staging;
+pub(crate) use launch::seed_components;
 pub(crate) use worker::{cancelled, record_failure, spawn_workers};
 
 use crate::Service;

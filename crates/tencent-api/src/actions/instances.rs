@@ -156,7 +156,7 @@ pub(super) const RESET: &[Parameter] = &[
     optional("ImageId", Kind::Text),
     optional("SystemDisk", Kind::Object(launch::SYSTEM_DISK)),
     optional("LoginSettings", Kind::Object(launch::LOGIN)),
-    harmless("EnhancedService", Kind::Object(launch::ENHANCED)),
+    optional("EnhancedService", Kind::Object(launch::ENHANCED)),
     optional("HostName", Kind::Text),
     optional("UserData", Kind::Text),
 ];
@@ -171,6 +171,7 @@ pub(super) fn reset(arguments: &Arguments) -> Result<Command, Error> {
         password: login.and_then(|login| login.text("Password")),
         key_pairs: key_pairs.unwrap_or_default(),
         user_data_base64: arguments.text("UserData"),
+        security_service: launch::security_service(arguments),
         system_disk_gib: arguments.object("SystemDisk").and_then(|disk| disk.integer("DiskSize")),
     })))
 }

@@ -89,12 +89,18 @@ pub(super) const LOGIN: &[Parameter] = &[
 ];
 
 const ENABLED: &[Parameter] = &[harmless("Enabled", Kind::Flag)];
+const SWITCH: &[Parameter] = &[optional("Enabled", Kind::Flag)];
 
 pub(super) const ENHANCED: &[Parameter] = &[
-    harmless("SecurityService", Kind::Object(ENABLED)),
+    optional("SecurityService", Kind::Object(SWITCH)),
     harmless("MonitorService", Kind::Object(ENABLED)),
     harmless("AutomationService", Kind::Object(ENABLED)),
 ];
+
+/// Whether the guest is to get what its image names for it, where that is said.
+pub(super) fn security_service(arguments: &Arguments) -> Option<bool> {
+    arguments.object("EnhancedService")?.object("SecurityService")?.optional_flag("Enabled")
+}
 
 pub(super) const RUN: &[Parameter] = &[
     only(
@@ -121,7 +127,7 @@ pub(super) const RUN: &[Parameter] = &[
         "InvalidSecurityGroupId.NotFound",
         "there are no security groups, so they would protect nothing; leave it out",
     ),
-    harmless("EnhancedService", Kind::Object(ENHANCED)),
+    optional("EnhancedService", Kind::Object(ENHANCED)),
     optional("ClientToken", Kind::Text),
     optional("HostName", Kind::Text),
     refused("ActionTimer", "nothing ends an instance by time; leave it out"),
@@ -158,6 +164,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<Command, Error> {
         password: login.and_then(|login| login.text("Password")),
         key_pairs: key_pairs.unwrap_or_default(),
         user_data_base64: arguments.text("UserData"),
+        security_service: security_service(arguments),
         system_disk_gib: arguments.object("SystemDisk").and_then(|disk| disk.integer("DiskSize")),
         data_disks: arguments.objects("DataDisks").iter().map(data_disk).collect::<Result<_, _>>()?,
         tags: tags(arguments, "instance")?,

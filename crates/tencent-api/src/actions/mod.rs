@@ -197,6 +197,8 @@ pub(crate) static ACTIONS: &[Action] = {
     action(KILN, "DescribeImageReport", Needed, images::SHARES, images::report, image::report),
     action(KILN, "PublishImage", Needed, public_images::PUBLISH, public_images::publish, accepted::copies),
     action(KILN, "WithdrawImage", Needed, public_images::WITHDRAW, public_images::withdraw, accepted::nothing),
+    action(KILN, "ModifyImageComponents", Needed, public_images::COMPONENTS, public_images::modify_components, accepted::nothing),
+    action(KILN, "DescribeImageComponents", Needed, images::SHARES, public_images::components, image::components),
     action(KILN, "ModifyImageFee", Needed, prices::IMAGE_FEE, prices::image_fee, accepted::nothing),
     action(KILN, "ApplyForProvider", Unneeded, market::APPLY, market::apply, accepted::nothing),
     action(KILN, "DescribeProviders", Unneeded, market::PROVIDERS, market::describe_providers, render_market::providers),

@@ -1,6 +1,6 @@
 //! What the actions on images for everybody take and mean.
 
-use kiln_model::RegionId;
+use kiln_model::{Components, RegionId};
 use kiln_service::{Command, PublicImageCommand, PublishImage, WithdrawImage};
 
 use super::images::IMAGE_ID;
@@ -35,4 +35,23 @@ pub(super) fn withdraw(arguments: &Arguments) -> Result<Command, Error> {
         image: arguments.required_id("ImageId", IMAGE_ID)?,
         dry_run: arguments.flag("DryRun"),
     })))
+}
+
+/// What is not named is not got any more.
+pub(super) const COMPONENTS: &[Parameter] =
+    &[required("ImageId", Kind::Text), optional("Packages", Kind::Texts), optional("Script", Kind::Text)];
+
+pub(super) fn modify_components(arguments: &Arguments) -> Result<Command, Error> {
+    Ok(Command::PublicImage(PublicImageCommand::ModifyComponents {
+        image: arguments.required_id("ImageId", IMAGE_ID)?,
+        components: Components {
+            packages: arguments.texts("Packages").to_vec(),
+            script: arguments.text("Script").filter(|script| !script.is_empty()),
+        },
+    }))
+}
+
+pub(super) fn components(arguments: &Arguments) -> Result<Command, Error> {
+    let image = arguments.required_id("ImageId", IMAGE_ID)?;
+    Ok(Command::PublicImage(PublicImageCommand::DescribeComponents { image }))
 }

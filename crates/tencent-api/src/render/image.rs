@@ -166,3 +166,9 @@ pub(crate) fn export(rendering: Rendering<'_>) -> Result<Object, Error> {
     let Answer::Export { url } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
     members(json!({"Url": url}))
 }
+
+/// What guests of an image get at their first boot.
+pub(crate) fn components(rendering: Rendering<'_>) -> Result<Object, Error> {
+    let Answer::Components(components) = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    members(json!({"Packages": components.packages, "Script": components.script}))
+}

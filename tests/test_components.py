@@ -1,0 +1,68 @@
+"""What guests of public images get besides what is in them: EnhancedService.SecurityService turns it on and off."""
+
+import pytest
+from cloud import BEIJING, refused
+from conftest import BARE_DISKS, CONFIG
+from guests import READY, console, console_shows, user_data
+
+MARKER = "KILN-COMPONENTS-RAN"
+SCRIPT = f"""#!/bin/sh
+echo "{MARKER} as $(id -un); 'quoted' $(grep -c '^bash is already' /var/log/kiln-components.log)" > /dev/ttyS0
+"""
+DENIED = "UnauthorizedOperation"
+GUEST = {"InstanceType": "S5.SMALL1"}
+
+
+@pytest.fixture(scope="module")
+def server(make_server):
+    return make_server(CONFIG + BARE_DISKS).start()
+
+
+def public(operator, url, name, **parameters):
+    wanted = {"Architecture": "x86_64", "OsType": "Debian", "OsVersion": "12", "ImageUrl": url, "ImageName": name}
+    image = operator.raw("ImportImage", **{**wanted, "ImageType": "PUBLIC_IMAGE", **parameters})["ImageId"]
+    return operator.normal_image(image).ImageId
+
+
+def switch(enabled):
+    return {"EnhancedService": {"SecurityService": {"Enabled": enabled}, "MonitorService": {"Enabled": enabled}}}
+
+
+def test_a_guest_gets_them_by_default_and_not_where_they_are_turned_off(server, operator, bob, guest_image, host, files, tmp_path):
+    (files / "guest.img").symlink_to(guest_image)
+    image = public(operator, host.url("guest.img"), "with components")
+    (tmp_path / "script").write_text(SCRIPT)
+    server.run("image", "components", image, "--package", "bash", "--script", tmp_path / "script")
+    named = server.json("image", "components", image, account=bob)
+    assert (named["Packages"], named["Script"]) == (["bash"], SCRIPT)
+    # The user's own packages, which take the place of others in a cloud-config, change nothing.
+    own = {**GUEST, "UserData": user_data()}
+    [on] = bob.run_instances(image, **own)
+    [off] = bob.run_instances(image, **own, **switch(False))
+    said = console_shows(bob, on, READY)
+    # Installed by the guest's own package manager (it was there already), then run once, as root.
+    assert said.count(f"{MARKER} as root; 'quoted' 1") == 1
+    console_shows(bob, off, READY)
+    assert MARKER not in console(bob, off)
+    # Reinstalled, the guest is asked again.
+    bob.call("ResetInstance", InstanceId=off, **switch(True))
+    console_shows(bob, off, MARKER)
+    bob.call("TerminateInstances", InstanceIds=[on, off])
+
+
+def test_only_the_operator_names_them_for_public_images_that_can_install_them(operator, alice, bob, host, small_disk):
+    image = public(operator, host.url("small.qcow2"), "small")
+    custom = operator.imported(host.url("small.qcow2"), "custom")
+    bare = public(operator, host.url("small.qcow2"), "without cloud-init", Force=True)
+    for who in (alice, operator.sub_account("deputy", "FULL")):
+        refused(DENIED, who.kiln, "ModifyImageComponents", ImageId=image, Packages=["a"])
+    refused("InvalidImageId.NotSupported", operator.kiln, "ModifyImageComponents", ImageId=custom, Packages=["a"])
+    refused("UnsupportedOperation.NoCloudInit", operator.kiln, "ModifyImageComponents", ImageId=bare, Packages=["a"])
+    for wrong in ({"Packages": ["a b"]}, {"Packages": ["--purge"]}, {"Script": "echo"}, {"Script": "#!" + "x" * 16384}):
+        refused("InvalidParameterValue", operator.kiln, "ModifyImageComponents", ImageId=image, **wrong)
+    operator.kiln("ModifyImageComponents", ImageId=image, Packages=["clamav"])
+    copy = operator.kiln("PublishImage", ImageId=image, DestinationRegions=[BEIJING])["ImageSet"][0]["ImageId"]
+    operator.normal_image(copy, BEIJING)
+    assert bob.kiln("DescribeImageComponents", BEIJING, ImageId=copy)["Packages"] == ["clamav"]
+    operator.kiln("ModifyImageComponents", ImageId=image)
+    assert bob.kiln("DescribeImageComponents", ImageId=image) | {"RequestId": ""} == {"Packages": [], "Script": None, "RequestId": ""}
