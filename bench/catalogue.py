@@ -19,6 +19,7 @@ def fill(data_dir: Path, image: str, count: int):
     with contextlib.closing(sqlite3.connect(data_dir / "catalog.sqlite")) as catalogue, catalogue:
         catalogue.row_factory = sqlite3.Row
         [row], [disk] = rows(catalogue, "images", "id", image), rows(catalogue, "image_disks", "image", image)
+        [snapshot] = rows(catalogue, "snapshots", "id", disk["snapshot"])
         [account] = rows(catalogue, "accounts", "uin", row["owner"])
         [present] = catalogue.execute("SELECT COUNT(*) FROM images").fetchone()
         for number in range(present, count):
@@ -29,7 +30,9 @@ def fill(data_dir: Path, image: str, count: int):
             made = f"img-{identifier(number)}"
             copied = {"id": made, "owner": owner, "name": f"copy {number}", "created_at": row["created_at"] + number}
             insert(catalogue, "images", {**row, **copied})
-            insert(catalogue, "image_disks", {**disk, "image": made, "snapshot": f"snap-{identifier(number)}"})
+            of_it = {"id": f"snap-{identifier(number)}", "owner": owner, "of_image": made, "source_image": made}
+            insert(catalogue, "snapshots", {**snapshot, **of_it})
+            insert(catalogue, "image_disks", {**disk, "image": made, "snapshot": of_it["id"]})
 
 
 def rows(catalogue, table: str, column: str, value) -> list[dict]:

@@ -175,6 +175,21 @@ class Account:
         self.cbs("DetachDisks", region, DiskIds=disks)
         return [self.disk_in("UNATTACHED", disk, region) for disk in disks]
 
+    def snapshot(self, snapshot, region=GUANGZHOU):
+        """The snapshot as it is now, or None."""
+        found = self.cbs("DescribeSnapshots", region, SnapshotIds=[snapshot]).SnapshotSet
+        return found[0] if found else None
+
+    def snapshot_of(self, disk, region=GUANGZHOU, seconds=WORK_SECONDS, **parameters):
+        """Makes a snapshot of a disk and waits for it; its ID."""
+        made = self.cbs("CreateSnapshot", region, DiskId=disk, **parameters).SnapshotId
+        end = time.monotonic() + seconds
+        while (found := self.snapshot(made, region)) and found.SnapshotState == "CREATING":
+            assert time.monotonic() < end, f"{made} is still being made"
+            time.sleep(POLL_SECONDS)
+        assert found, [task for task in self.tasks() if task["SnapshotId"] == made]
+        return made
+
     def disk_in(self, state, disk, region=GUANGZHOU, seconds=WORK_SECONDS):
         """Waits until a disk is in a state; no other operation on its instance is under way then."""
         end = time.monotonic() + seconds
@@ -205,7 +220,7 @@ class Account:
         limits = {
             "ImagesPerRegion": 10, "ImageOperationsPerDay": 1000, "SharesPerImage": 50, "SystemDiskSize": 50,
             "ImageNameLength": 60, "ImageDescriptionLength": 256, "InstancesPerRegion": 500,
-            "RequestsPerSecond": 1000, "ExportTasks": 5, "DisksPerRegion": 500,
+            "RequestsPerSecond": 1000, "ExportTasks": 5, "DisksPerRegion": 500, "SnapshotsPerRegion": 500,
         }  # fmt: skip
         self.kiln("ModifyAccountLimits", Uin=uin, Limits={**limits, **changed})
 

@@ -21,6 +21,7 @@ NOT_YOURS = "UnauthorizedOperation.ImageNotBelongToAccount"
 NO_IMAGE = "InvalidImageId.NotFound"
 NO_INSTANCE = "InvalidInstanceId.NotFound"
 NO_DISK = "InvalidDiskId.NotFound"
+NO_SNAPSHOT = "InvalidSnapshotId.NotFound"
 NO_KEY_PAIR = "InvalidKeyPairId.NotFound"
 NO_RESOURCE = "InvalidParameterValue.ResourceIdInvalid"
 NO_ACCOUNT = "InvalidAccountId.NotFound"
@@ -258,6 +259,13 @@ MATRIX = {
     ),
     "DetachDisks": (lambda w, who: {"DiskIds": [w.attached_disk()]}, changes_the_owners(NO_DISK)),
     "TerminateDisks": (lambda w, who: {"DiskIds": w.disks()}, changes_the_owners(NO_DISK)),
+    "CreateSnapshot": (lambda w, who: {"DiskId": w.idle_disk()}, changes_the_owners(NO_DISK)),
+    "DescribeSnapshots": (lambda w, who: {"SnapshotIds": [w.snapshot()]}, of_the_owners(NOTHING)),
+    "DeleteSnapshots": (lambda w, who: {"SnapshotIds": [w.snapshot()]}, changes_the_owners(NO_SNAPSHOT)),
+    "CreateDisks of a snapshot": (
+        lambda w, who: {**NEW_DISK, "SnapshotId": w.snapshot()},
+        changes_the_owners(NO_SNAPSHOT),
+    ),
     # key pairs
     "CreateKeyPair": (lambda w, who: {"KeyName": f"made_{who}", "ProjectId": 0}, EVERYBODY_CHANGES),
     "ImportKeyPair": (
@@ -282,6 +290,13 @@ MATRIX = {
     ),
     "TagResources of a disk": (
         lambda w, who: {"ResourceList": [w.resource("volume", w.disk)], "Tags": [{"TagKey": "who", "TagValue": who}]},
+        changes_the_owners(NO_RESOURCE),
+    ),
+    "TagResources of a snapshot": (
+        lambda w, who: {
+            "ResourceList": [w.resource("snapshot", w.snapshot())],
+            "Tags": [{"TagKey": "who", "TagValue": who}],
+        },
         changes_the_owners(NO_RESOURCE),
     ),
     "TagResources of a key pair": (
@@ -444,6 +459,19 @@ class World:
 
     def disks(self):
         return self.owner.create_disks()
+
+    def idle_disk(self):
+        """A disk that nothing is being done with."""
+        while any(found.SnapshotState == "CREATING" for found in self.owner.cbs("DescribeSnapshots").SnapshotSet):
+            threading.Event().wait(0.1)
+        return self.disk
+
+    def snapshot(self):
+        """A snapshot of the owner's."""
+        self.idle_disk()
+        filters = [{"Name": "disk-id", "Values": [self.disk]}]
+        found = self.owner.cbs("DescribeSnapshots", Filters=filters).SnapshotSet
+        return found[0].SnapshotId if found else self.owner.snapshot_of(self.disk)
 
     def attached_disk(self):
         disks = [disk.DiskId for disk in self.owner.instance(self.stopped()).DataDisks]

@@ -164,6 +164,28 @@ impl Tx {
         Ok(())
     }
 
+    /// Reserves a data disk that no instance has for a task.
+    ///
+    /// # Errors
+    /// `Stale` where a task holds it already, an instance has it, or there is no such data disk.
+    pub async fn hold_disk(&mut self, id: &DiskId, task: &TaskId) -> Result<()> {
+        let update = query("UPDATE disks SET task = $1 WHERE id = $2 AND task IS NULL AND instance IS NULL")
+            .bind(task.as_str())
+            .bind(id.as_str());
+        self.change_some(update, "a task or an instance holds the disk already").await
+    }
+
+    /// Gives up a task's reservation.
+    ///
+    /// # Errors
+    /// `Stale` where the task does not hold the disk.
+    pub async fn release_disk(&mut self, id: &DiskId, task: &TaskId) -> Result<()> {
+        let update = query("UPDATE disks SET task = NULL WHERE id = $1 AND task = $2")
+            .bind(id.as_str())
+            .bind(task.as_str());
+        self.change_some(update, "the task does not hold the disk").await
+    }
+
     /// Records why the newest operation on a data disk failed, or that none did.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! What a store holds and what of it nothing refers to: reference counts, condemning, forgetting, totals.
 //!
-//! Who refers to what. A pack: manifests, until they are forgotten; tasks, until they have ended. A manifest: the
-//! disks of images that are not deleted; instances and data disks that are not terminated; tasks, until they have ended.
+//! Who refers to what. A pack: manifests, until they are forgotten; tasks, until they have ended. A manifest: snapshots,
+//! those of images included, that are not deleted; instances and data disks that are not terminated; tasks, until they have ended.
 //!
 //! Rules 4 and 5 of the design's garbage collection are kept here: condemning and forgetting check reference count
 //! and age in the statement that acts. How much may go in one run (rule 8) and deleting objects are the caller's.
@@ -78,8 +78,7 @@ const PACK: Kind = Kind {
 const MANIFEST: Kind = Kind {
     name: "manifest",
     table: "manifests",
-    references: "((SELECT COUNT(*) FROM image_disks r JOIN images i ON i.id = r.image
-            WHERE r.manifest = o.id AND i.state <> 'deleted')
+    references: "((SELECT COUNT(*) FROM snapshots r WHERE r.manifest = o.id AND r.state <> 'deleted')
         + (SELECT COUNT(*) FROM instances r WHERE r.base_manifest = o.id AND r.state <> 'terminated')
         + (SELECT COUNT(*) FROM disks r WHERE r.base_manifest = o.id AND r.state <> 'terminated')
         + (SELECT COUNT(*) FROM task_manifests r WHERE r.manifest = o.id))",

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use kiln_model::{
     Failure, Image, ImageDisk, ImageEvent, ImageId, ImageKind, ImageOrigin, ImageState, InstanceId,
-    ManifestKey, RegionId, SnapshotId, SystemFacts, TaskId, Timestamp, Uin,
+    ManifestKey, RegionId, SnapshotEvent, SnapshotId, SystemFacts, TaskId, Timestamp, Uin,
 };
 use sqlx::query;
 
@@ -21,6 +21,7 @@ const NO_SUCH_IMAGE: &str = "no such image, or its state changed";
 fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<&str>, Option<&str>, Option<&str>) {
     match origin {
         ImageOrigin::Import => ("import", None, None, None),
+        ImageOrigin::Snapshots => ("snapshots", None, None, None),
         ImageOrigin::Instance(instance) => ("instance", Some(instance.as_str()), None, None),
         ImageOrigin::Copy { image, region } => ("copy", None, Some(image.as_str()), Some(region.as_str())),
     }
@@ -29,6 +30,7 @@ fn origin_columns(origin: &ImageOrigin) -> (&'static str, Option<&str>, Option<&
 fn read_origin(row: &Row) -> Result<ImageOrigin> {
     match row.text("origin")?.as_str() {
         "import" => Ok(ImageOrigin::Import),
+        "snapshots" => Ok(ImageOrigin::Snapshots),
         "instance" => Ok(ImageOrigin::Instance(InstanceId::from_trusted(row.text("origin_instance")?))),
         "copy" => Ok(ImageOrigin::Copy {
             image: ImageId::from_trusted(row.text("origin_image")?),
@@ -123,19 +125,31 @@ impl Tx {
         self.insert_disks(&image.id, &image.disks).await
     }
 
+    /// Records an image's disks. A snapshot that is not there yet is made with the image, and goes with it.
     async fn insert_disks(&mut self, image: &ImageId, disks: &[ImageDisk]) -> Result<()> {
-        let sql = "INSERT INTO image_disks (snapshot, image, position, disk_usage, manifest, size_bytes)
-            SELECT $1, i.id, $2, $3, m.id, $4 FROM images i JOIN manifests m ON m.region = i.region
-            WHERE i.id = $5 AND m.id = $6 AND m.state = 'live'";
+        let make = "INSERT INTO snapshots (id, region, zone, owner, name, state, disk_usage, disk, manifest, size_bytes,
+                source_image, of_image, task, created_at)
+            SELECT $1, i.region, NULL, i.owner, i.name, 'normal', $2, NULL, m.id, $3, i.id, i.id, i.task, i.created_at
+            FROM images i JOIN manifests m ON m.region = i.region
+            WHERE i.id = $4 AND m.id = $5 AND m.state = 'live'
+            ON CONFLICT (id) DO NOTHING";
+        let refer = "INSERT INTO image_disks (image, position, snapshot)
+            SELECT i.id, $1, s.id FROM images i JOIN snapshots s ON s.region = i.region
+            WHERE i.id = $2 AND s.id = $3 AND s.manifest = $4 AND s.state = 'normal'";
         for (position, disk) in disks.iter().enumerate() {
-            let insert = query(sql)
+            let make = query(make)
                 .bind(disk.snapshot.as_str())
-                .bind(integer(position as u64, "position")?)
                 .bind(disk.usage.word())
                 .bind(integer(disk.size_bytes, "size_bytes")?)
                 .bind(image.as_str())
                 .bind(disk.manifest.as_str());
-            self.change_some(insert, "the disk's manifest is not live in the image's region").await?;
+            self.change(make).await?;
+            let refer = query(refer)
+                .bind(integer(position as u64, "position")?)
+                .bind(image.as_str())
+                .bind(disk.snapshot.as_str())
+                .bind(disk.manifest.as_str());
+            self.change_some(refer, "the disk's manifest is not live in the image's region").await?;
         }
         Ok(())
     }
@@ -160,9 +174,12 @@ impl Tx {
             return Ok(());
         }
         let ids: Vec<ImageId> = images.iter().map(|image| image.id.clone()).collect();
-        let mut select = Builder::new("SELECT * FROM image_disks WHERE image IN ");
+        let mut select = Builder::new(
+            "SELECT d.image, d.snapshot, s.disk_usage, s.manifest, s.size_bytes
+            FROM image_disks d JOIN snapshots s ON s.id = d.snapshot WHERE s.manifest IS NOT NULL AND d.image IN ",
+        );
         push_list(&mut select, ids.iter().map(ImageId::as_str));
-        select.push(" ORDER BY image, position");
+        select.push(" ORDER BY d.image, d.position");
         let mut disks: HashMap<ImageId, Vec<ImageDisk>> = HashMap::new();
         for (image, disk) in self.list(select.build(), read_disk).await? {
             disks.entry(image).or_default().push(disk);
@@ -209,18 +226,12 @@ impl Tx {
             .bind(state.word());
         self.change_some(update, NO_SUCH_IMAGE).await?;
         if next == ImageState::Deleted {
-            self.touch_manifests_of_image(id, now).await?;
+            for snapshot in self.snapshots_made_with(id).await? {
+                self.transition_snapshot(&snapshot, SnapshotEvent::Deleted, now).await?;
+            }
             self.delete_tags(id.as_str()).await?;
         }
         Ok(next)
-    }
-
-    /// Starts the age of manifests that lose the image's reference.
-    async fn touch_manifests_of_image(&mut self, id: &ImageId, now: Timestamp) -> Result<()> {
-        let sql = "UPDATE manifests SET since = $1 WHERE state <> 'condemned'
-            AND id IN (SELECT manifest FROM image_disks WHERE image = $2)";
-        self.change(query(sql).bind(now.0).bind(id.as_str())).await?;
-        Ok(())
     }
 
     /// Makes an image whole: what it is, how large, and its disks, the system disk first. Belongs into the

@@ -2,8 +2,8 @@
 
 use kiln_model::{
     ApplicationState, Architecture, BootMode, Channel, DeliveryState, DiskState, DiskUsage, ImageKind,
-    ImageState, InstanceState, LicenseType, ListingState, MessageEvent, OperationState, Role, SubAccountRole,
-    TaskState,
+    ImageState, InstanceState, LicenseType, ListingState, MessageEvent, OperationState, Role, SnapshotState,
+    SubAccountRole, TaskState,
 };
 
 use crate::{ImageView, StoreState};
@@ -85,6 +85,7 @@ words!(DiskState {
     Detaching = "detaching",
     Terminated = "terminated",
 });
+words!(SnapshotState { Creating = "creating", Normal = "normal", Deleted = "deleted" });
 words!(DiskUsage { System = "system", Data = "data" });
 words!(InstanceState {
     Pending = "pending",

@@ -109,6 +109,9 @@ pub(crate) struct SetLimits {
     /// Instances per region
     #[arg(long)]
     pub(crate) instances_per_region: Option<u32>,
+    /// Snapshots per region
+    #[arg(long)]
+    pub(crate) snapshots_per_region: Option<u32>,
     /// Data disks per region
     #[arg(long)]
     pub(crate) disks_per_region: Option<u32>,

@@ -2,6 +2,7 @@
 
 mod bucket;
 mod catalog;
+mod create_image;
 mod disk;
 mod export;
 mod image_file;
@@ -15,7 +16,8 @@ use std::path::PathBuf;
 pub(crate) use bucket::{BucketCommand, ObjectCommand};
 pub(crate) use catalog::{CatalogCommand, CatalogSource, Pull};
 use clap::{Args, Parser, Subcommand, ValueEnum};
-pub(crate) use disk::{CreateDisks, DiskCommand};
+pub(crate) use create_image::CreateImage;
+pub(crate) use disk::{CreateDisks, DiskCommand, SnapshotCommand};
 pub(crate) use export::{Export, ExportFormat};
 pub(crate) use image_file::{Convert, ImageFileCommand, ImageFormat, Inspect};
 pub(crate) use market::{ListingState, MarketCommand, Submit};
@@ -103,6 +105,9 @@ pub(crate) enum Command {
     /// Data disks
     #[command(subcommand)]
     Disk(DiskCommand),
+    /// Snapshots of disks
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
     /// Public keys for logging in to instances
     #[command(subcommand)]
     KeyPair(KeyPairCommand),
@@ -171,23 +176,8 @@ pub(crate) enum ImageCommand {
     },
     /// Import an image file, from this machine or from a URL
     Import(Box<Import>),
-    /// Make an image of an instance
-    Create {
-        /// Such as ins-0b3kq81z
-        instance: String,
-        /// The image's name
-        #[arg(long)]
-        name: String,
-        /// What there is to say about it
-        #[arg(long, default_value = "")]
-        description: String,
-        /// Switch a running instance off first
-        #[arg(long)]
-        power_off: bool,
-        /// Do not wait for the end of the task
-        #[arg(long)]
-        no_wait: bool,
-    },
+    /// Make an image of an instance, or of snapshots
+    Create(CreateImage),
     /// Copy an image to other regions
     Copy {
         /// The image
@@ -223,6 +213,9 @@ pub(crate) enum ImageCommand {
         /// The images
         #[arg(required = true)]
         images: Vec<String>,
+        /// Delete the snapshots that they were made of as well
+        #[arg(long)]
+        with_snapshots: bool,
     },
     /// Export an image as an image file, to this machine or into a bucket
     Export(Export),
@@ -416,9 +409,10 @@ pub(crate) struct Run {
     /// The system disk's size in GiB
     #[arg(long)]
     pub(crate) disk: Option<u64>,
-    /// The size in GiB of a data disk for each, which goes with it; can be given several times
-    #[arg(long = "data-disk", value_name = "GIB")]
-    pub(crate) data_disks: Vec<u64>,
+    /// The size in GiB of a data disk for each, which goes with it, and what it begins as, such as 20 or
+    /// 20:snap-91kd03nm; can be given several times
+    #[arg(long = "data-disk", value_name = "GIB[:SNAPSHOT]")]
+    pub(crate) data_disks: Vec<String>,
     /// Whether guests get what the operator names for the image (kiln image components) [default: those of public images do]
     #[arg(long, value_name = "true|false")]
     pub(crate) security_service: Option<bool>,

@@ -101,6 +101,8 @@ pub enum ImageOrigin {
     Import,
     /// Made from an instance.
     Instance(InstanceId),
+    /// Made of snapshots that its owner had.
+    Snapshots,
     /// Copied from an image of another region.
     Copy {
         /// The image it was copied from.

@@ -16,6 +16,7 @@ mod message;
 mod object;
 mod place;
 mod price;
+mod snapshot;
 mod tag;
 mod task;
 mod time;
@@ -46,6 +47,7 @@ pub use message::{Channel, Delivery, DeliveryEvent, DeliveryState, Message, Mess
 pub use object::{Bucket, BucketName, Object, ObjectDescription, Part, Upload};
 pub use place::{Region, Zone};
 pub use price::{Money, Price};
+pub use snapshot::{Snapshot, SnapshotEvent, SnapshotState};
 pub use tag::{Resource, Tag};
 pub use task::{ExportFile, ExportFormat, StopMode, Task, TaskEvent, TaskKind, TaskProgress, TaskState};
 pub use time::Timestamp;

@@ -31,6 +31,9 @@ pub struct Limits {
     pub image_description_chars: u32,
     /// Instances per account and region.
     pub instances_per_region: u32,
+    /// Snapshots per account and region, but for those that are images' disks.
+    #[serde(default = "default_snapshots_per_region")]
+    pub snapshots_per_region: u32,
     /// Data disks per account and region.
     #[serde(default = "default_disks_per_region")]
     pub disks_per_region: u32,
@@ -44,6 +47,11 @@ pub struct Limits {
 
 /// Also what an account has whose own limits were set before there was this one.
 fn default_disks_per_region() -> u32 {
+    500
+}
+
+/// As [`default_disks_per_region`].
+fn default_snapshots_per_region() -> u32 {
     500
 }
 
@@ -67,6 +75,7 @@ impl Limits {
             image_name_chars: 60,
             image_description_chars: 256,
             instances_per_region: 500,
+            snapshots_per_region: default_snapshots_per_region(),
             disks_per_region: default_disks_per_region(),
             requests_per_second: default_requests_per_second(),
             export_tasks: default_export_tasks(),

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DiskId, ImageId, InstanceId, KeyPairId};
+use crate::{DiskId, ImageId, InstanceId, KeyPairId, SnapshotId};
 
 /// A key and its value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +19,7 @@ pub enum Resource {
     Image(ImageId),
     Instance(InstanceId),
     Disk(DiskId),
+    Snapshot(SnapshotId),
     KeyPair(KeyPairId),
 }
 
@@ -29,6 +30,7 @@ impl Resource {
             Self::Image(id) => id.as_str(),
             Self::Instance(id) => id.as_str(),
             Self::Disk(id) => id.as_str(),
+            Self::Snapshot(id) => id.as_str(),
             Self::KeyPair(id) => id.as_str(),
         }
     }

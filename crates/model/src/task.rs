@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     BucketName, DiskId, Failure, IllegalTransition, ImageId, ImportClaim, InstanceId, ManifestKey, RegionId,
-    TaskId, Timestamp, Uin,
+    SnapshotId, TaskId, Timestamp, Uin,
 };
 
 /// What a task does. Stored as JSON, so variants and fields keep their names.
@@ -32,7 +32,7 @@ pub enum TaskKind {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         sha256: Option<String>,
     },
-    /// Stores an instance's system disk as an image.
+    /// Stores an instance's system disk, and data disks with it, as an image.
     CreateImage {
         /// The image being made.
         image: ImageId,
@@ -40,6 +40,23 @@ pub enum TaskKind {
         instance: InstanceId,
         /// Whether the instance is switched off first.
         power_off: bool,
+        /// The data disks that are part of the image.
+        #[serde(default)]
+        data_disks: Vec<DiskId>,
+    },
+    /// Makes an image of snapshots, which its row names.
+    AssembleImage {
+        /// The image being made.
+        image: ImageId,
+    },
+    /// Stores a disk as a snapshot.
+    CreateSnapshot {
+        /// The snapshot being made.
+        snapshot: SnapshotId,
+        /// The disk it is made of.
+        disk: DiskId,
+        /// The instance that has the disk.
+        instance: Option<InstanceId>,
     },
     /// Copies an image from another region.
     CopyImage {
@@ -167,7 +184,16 @@ impl TaskKind {
         match self {
             Self::ImportImage { image, .. }
             | Self::CreateImage { image, .. }
+            | Self::AssembleImage { image }
             | Self::CopyImage { image, .. } => Some(image),
+            _ => None,
+        }
+    }
+
+    /// The snapshot that the task makes, if it makes one.
+    pub fn snapshot(&self) -> Option<&SnapshotId> {
+        match self {
+            Self::CreateSnapshot { snapshot, .. } => Some(snapshot),
             _ => None,
         }
     }
@@ -176,6 +202,8 @@ impl TaskKind {
     pub fn instance(&self) -> Option<&InstanceId> {
         match self {
             Self::ImportImage { .. } | Self::CopyImage { .. } | Self::ExportImages { .. } => None,
+            Self::AssembleImage { .. } => None,
+            Self::CreateSnapshot { instance, .. } => instance.as_ref(),
             Self::CreateImage { instance, .. }
             | Self::LaunchInstance { instance }
             | Self::StartInstance { instance }
@@ -193,6 +221,8 @@ impl TaskKind {
         match self {
             Self::ImportImage { .. } => "import_image",
             Self::CreateImage { .. } => "create_image",
+            Self::AssembleImage { .. } => "assemble_image",
+            Self::CreateSnapshot { .. } => "create_snapshot",
             Self::CopyImage { .. } => "copy_image",
             Self::ExportImages { .. } => Self::EXPORT_IMAGES,
             Self::LaunchInstance { .. } => "launch_instance",

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 use crate::accelerator::Accelerator;
 use crate::config::{DataDisk, Egress, MachineConfig, Network, UserNetwork};
-use crate::layout;
+use crate::layout::{self, DiskName};
 
 /// How long the guest's reads wait for a lost NBD server before they fail, in seconds. Waiting is what keeps
 /// a guest whole while Kiln is restarted or repaired, and no guest notices, so this is long.
@@ -29,14 +29,9 @@ const SCREEN_MIB: u32 = 16;
 
 /// QEMU's system call filter, with everything denied that can be.
 pub(crate) const SANDBOX: &str = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny";
-/// The QOM name of the guest's root disk.
-pub(crate) const DISK_DEVICE: &str = "disk";
-/// Block node names.
-pub(crate) const ROOT_NODE: &str = "root";
-pub(crate) const LIVE_NODE: &str = "live";
-const BASE_NODE: &str = "base";
 /// The PCI slot of the first data disk; the others follow.
 const FIRST_DATA_SLOT: u8 = 0x6;
+/// The seed's block node.
 const SEED_NODE: &str = "seed";
 
 /// What the launch found or made, beyond the configuration.
@@ -46,8 +41,8 @@ pub(crate) struct Start {
     pub(crate) qmp_fd: RawFd,
     /// Descriptor of the bound console socket in QEMU's process.
     pub(crate) console_fd: RawFd,
-    /// `live.qcow2` exists and goes on top.
-    pub(crate) layered: bool,
+    /// The disks whose live layers exist and go on top.
+    pub(crate) layered: Vec<DiskName>,
     /// The firmware's code, where the machine starts by UEFI.
     pub(crate) uefi: Option<PathBuf>,
     /// `seed.iso` exists.
@@ -153,24 +148,21 @@ impl Line {
     }
 
     fn disks(&mut self, config: &MachineConfig, start: &Start) {
-        self.node(&base(BASE_NODE, &config.base_export));
-        self.node(&overlay(ROOT_NODE, layout::ROOT, json!(BASE_NODE)));
-        let mut top = ROOT_NODE;
-        if start.layered {
-            self.node(&overlay(LIVE_NODE, layout::LIVE, json!(ROOT_NODE)));
-            top = LIVE_NODE;
-        }
+        let root = DiskName::Root;
+        self.node(&base(&root.base_node(), &config.base_export));
+        self.node(&overlay(&root.node(), layout::ROOT, json!(root.base_node())));
+        let (device, top) = (root.device(), self.top(&root, start));
         let serial = escaped(&config.root_serial);
         // A full host disk stops the guest until there is room again; any other error is the guest's to handle.
         self.pair(
             "-device",
             format!(
-                "virtio-blk-pci,id={DISK_DEVICE},drive={top},serial={serial},bootindex=0,addr=0x4,\
+                "virtio-blk-pci,id={device},drive={top},serial={serial},bootindex=0,addr=0x4,\
                  werror=enospc,rerror=report"
             ),
         );
         for disk in &config.data_disks {
-            self.data_disk(disk);
+            self.data_disk(disk, start);
         }
         if start.seed {
             // A virtio disk, because the root disk proves that the guest has that driver.
@@ -184,12 +176,21 @@ impl Line {
         }
     }
 
-    fn data_disk(&mut self, disk: &DataDisk) {
-        if let Some(export) = &disk.base_export {
-            self.node(&base(&data_base_node(&disk.serial), export));
+    fn data_disk(&mut self, disk: &DataDisk, start: &Start) {
+        for node in disk.nodes() {
+            self.node(&node);
         }
-        self.node(&data_overlay(disk));
-        self.pair("-device", data_device(disk).to_string());
+        let top = self.top(&disk.name(), start);
+        self.pair("-device", disk.device(&top).to_string());
+    }
+
+    /// The node that the guest's side of a disk is connected to.
+    fn top(&mut self, disk: &DiskName, start: &Start) -> String {
+        if !start.layered.contains(disk) {
+            return disk.node();
+        }
+        self.node(&overlay(&disk.live_node(), &disk.live_file(), json!(disk.node())));
+        disk.live_node()
     }
 
     fn network(&mut self, config: &MachineConfig, start: &Start) {
@@ -241,33 +242,31 @@ pub(crate) fn base(node: &str, export: &str) -> Value {
     })
 }
 
-/// The name of a data disk's device and of its overlay's node.
-pub(crate) fn data_node(serial: &str) -> String {
-    format!("data-{serial}")
-}
+impl DataDisk {
+    pub(crate) fn name(&self) -> DiskName {
+        DiskName::Data(self.serial.clone())
+    }
 
-/// The name of the node that a data disk's overlay is backed by, where it is.
-pub(crate) fn data_base_node(serial: &str) -> String {
-    format!("base-{serial}")
-}
+    /// What makes up the disk: its base, where it has one, and its overlay.
+    pub(crate) fn nodes(&self) -> Vec<Value> {
+        let name = self.name();
+        let backing = self.base_export.as_ref().map(|_| name.base_node());
+        let base = self.base_export.as_ref().map(|export| base(&name.base_node(), export));
+        base.into_iter().chain([overlay(&name.node(), &name.file(), json!(backing))]).collect()
+    }
 
-/// The overlay of a data disk.
-pub(crate) fn data_overlay(disk: &DataDisk) -> Value {
-    let backing = disk.base_export.as_ref().map(|_| data_base_node(&disk.serial));
-    overlay(&data_node(&disk.serial), &layout::data_disk(&disk.serial), json!(backing))
-}
-
-/// The guest's side of a data disk.
-pub(crate) fn data_device(disk: &DataDisk) -> Value {
-    json!({
-        "driver": "virtio-blk-pci",
-        "id": data_node(&disk.serial),
-        "drive": data_node(&disk.serial),
-        "serial": disk.serial,
-        "addr": format!("0x{:x}", FIRST_DATA_SLOT + disk.slot),
-        "werror": "enospc",
-        "rerror": "report",
-    })
+    /// The guest's side of it, connected to a node.
+    pub(crate) fn device(&self, top: &str) -> Value {
+        json!({
+            "driver": "virtio-blk-pci",
+            "id": self.name().device(),
+            "drive": top,
+            "serial": self.serial,
+            "addr": format!("0x{:x}", FIRST_DATA_SLOT + self.slot),
+            "werror": "enospc",
+            "rerror": "report",
+        })
+    }
 }
 
 fn user_network(network: &UserNetwork) -> String {
@@ -320,7 +319,15 @@ mod tests {
     }
 
     fn start() -> Start {
-        Start { qmp_fd: 7, console_fd: 8, layered: false, uefi: None, seed: false, tap: None, paused: false }
+        Start {
+            qmp_fd: 7,
+            console_fd: 8,
+            layered: Vec::new(),
+            uefi: None,
+            seed: false,
+            tap: None,
+            paused: false,
+        }
     }
 
     fn values(arguments: &[String], option: &str) -> Vec<String> {
@@ -349,7 +356,7 @@ mod tests {
 
     #[test]
     fn a_live_layer_left_by_a_crash_goes_on_top() {
-        let arguments = arguments(&config(), &Start { layered: true, ..start() });
+        let arguments = arguments(&config(), &Start { layered: vec![DiskName::Root], ..start() });
         let nodes = values(&arguments, "-blockdev");
         let live: Value = serde_json::from_str(&nodes[2]).expect("JSON");
         assert_eq!((&live["node-name"], &live["backing"]), (&json!("live"), &json!("root")));

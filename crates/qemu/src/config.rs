@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use crate::accelerator::Accelerator;
 use crate::error::{Error, Result};
+use crate::layout::DiskName;
 
 /// The most virtual processors of a machine (the `pc` machine type takes 255).
 pub const MAX_VCPUS: u32 = 255;
@@ -220,6 +221,12 @@ impl MachineConfig {
 }
 
 impl MachineConfig {
+    /// The machine's disks, the root disk first.
+    pub fn disks(&self) -> impl Iterator<Item = DiskName> {
+        let data_disks = self.data_disks.iter().map(|disk| DiskName::Data(disk.serial.clone()));
+        std::iter::once(DiskName::Root).chain(data_disks)
+    }
+
     fn check_data_disks(&self) -> Result<()> {
         for (position, disk) in self.data_disks.iter().enumerate() {
             disk.check()?;

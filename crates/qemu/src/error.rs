@@ -77,20 +77,20 @@ pub enum Error {
     /// The machine's process has ended.
     #[error("the machine is not running")]
     NotRunning,
-    /// The disk is already frozen (or still being merged).
-    #[error("the machine's disk is already frozen")]
+    /// A disk is already frozen (or still being merged).
+    #[error("the machine's disks are already frozen")]
     AlreadyFrozen,
     /// There is nothing to merge.
-    #[error("the machine's disk is not frozen")]
+    #[error("the machine's disks are not frozen")]
     NotFrozen,
-    /// The live layer could not be merged; the disk is still frozen and nothing is lost.
+    /// The live layer could not be merged; the disks are still frozen and nothing is lost.
     #[error("merging the live layer back failed: {0}")]
     MergeFailed(String),
     /// The guest keeps using a data disk that it was asked to give back.
-    #[error("the guest did not give disk {serial} back within {} s", limit.as_secs())]
+    #[error("the guest did not give {disk} back within {} s", limit.as_secs())]
     DiskInUse {
-        /// The disk's serial number.
-        serial: String,
+        /// The disk.
+        disk: String,
         /// For how long it was waited for.
         limit: Duration,
     },

@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::command_line::{base, data_base_node, data_device, data_node, data_overlay};
 use crate::config::DataDisk;
+use crate::disk::node_names;
 use crate::error::{Error, Result};
-use crate::layout;
+use crate::layout::DiskName;
 use crate::qmp::Qmp;
 use crate::supervisor::{Reply, Supervisor, answer, blocking};
 
@@ -23,54 +23,54 @@ const DEVICES: &str = "/machine/peripheral";
 
 /// A disk that the guest was asked to give back, and who waits for it.
 pub(crate) struct Detaching {
-    serial: String,
+    name: DiskName,
     deadline: Instant,
     pub(crate) reply: Reply<()>,
 }
 
 impl Supervisor {
     pub(crate) async fn attach(&mut self, disk: &DataDisk) -> Result<()> {
-        let (dir, file) = (self.dir.clone(), layout::data_disk(&disk.serial));
+        let (dir, file) = (self.dir.clone(), disk.name().file());
         blocking(move || dir.give_as_root_overlay(&file)).await?;
         let outcome = add(self.qmp()?, disk).await;
         if matches!(&outcome, Err(error) if error.is_refusal()) {
             // Whatever was made before the refusal; what was not is refused, which is fine.
-            forget_nodes(self.qmp()?, &disk.serial).await?;
+            forget_nodes(self.qmp()?, &disk.name()).await?;
         }
         self.settled(outcome)
     }
 
     /// Asks for a disk; the answer follows when the guest has given it back.
-    pub(crate) async fn detach(&mut self, serial: String, reply: Reply<()>) {
-        match self.ask_for(&serial).await {
+    pub(crate) async fn detach(&mut self, name: DiskName, reply: Reply<()>) {
+        match self.ask_for(&name).await {
             Ok(true) => answer(reply, Ok(())),
             Ok(false) => {
-                self.detaching.push(Detaching { serial, deadline: Instant::now() + DETACH_TIMEOUT, reply })
+                self.detaching.push(Detaching { name, deadline: Instant::now() + DETACH_TIMEOUT, reply })
             }
             Err(error) => answer(reply, Err(error)),
         }
     }
 
     /// Whether the disk is gone already.
-    async fn ask_for(&mut self, serial: &str) -> Result<bool> {
-        let outcome = ask_for(self.qmp()?, serial).await;
+    async fn ask_for(&mut self, name: &DiskName) -> Result<bool> {
+        let outcome = ask_for(self.qmp()?, name).await;
         self.settled(outcome)
     }
 
     /// Takes note of a device that is gone, one that the guest gave back late included.
     pub(crate) async fn device_deleted(&mut self, device: &str) {
-        let Some(serial) = device.strip_prefix(&data_node("")).map(str::to_owned) else { return };
+        let Some(name @ DiskName::Data(_)) = DiskName::of_device(device) else { return };
         let forgotten = match self.qmp() {
-            Ok(qmp) => forget_nodes(qmp, &serial).await,
+            Ok(qmp) => forget_nodes(qmp, &name).await,
             Err(error) => Err(error),
         };
         if let Err(error) = self.settled(forgotten) {
             // Looked at again with the next tick.
-            tracing::warn!(%serial, %error, "a detached disk's nodes are left");
+            tracing::warn!(%name, %error, "a detached disk's nodes are left");
             return;
         }
         let (gone, waiting): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.detaching).into_iter().partition(|it| it.serial == serial);
+            std::mem::take(&mut self.detaching).into_iter().partition(|it| it.name == name);
         self.detaching = waiting;
         for waiter in gone {
             answer(waiter.reply, Ok(()));
@@ -79,64 +79,63 @@ impl Supervisor {
 
     /// Finds disks that are gone without an event that was heard, and gives up those that never go.
     pub(crate) async fn look_after_detachments(&mut self) {
-        let serials: Vec<String> = self.detaching.iter().map(|it| it.serial.clone()).collect();
-        for serial in serials {
+        let names: Vec<DiskName> = self.detaching.iter().map(|it| it.name.clone()).collect();
+        for name in names {
             let Ok(qmp) = self.qmp() else { break };
-            let there = is_there(qmp, &serial).await;
+            let there = is_there(qmp, &name).await;
             if let Ok(false) = self.settled(there) {
-                self.device_deleted(&data_node(&serial)).await;
+                self.device_deleted(&name.device()).await;
             }
         }
         let now = Instant::now();
         let (late, waiting): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.detaching).into_iter().partition(|it| it.deadline <= now);
         self.detaching = waiting;
-        for Detaching { serial, reply, .. } in late {
-            answer(reply, Err(Error::DiskInUse { serial, limit: DETACH_TIMEOUT }));
+        for Detaching { name, reply, .. } in late {
+            answer(reply, Err(Error::DiskInUse { disk: name.to_string(), limit: DETACH_TIMEOUT }));
         }
     }
 }
 
 async fn add(qmp: &mut Qmp, disk: &DataDisk) -> Result<()> {
-    if is_there(qmp, &disk.serial).await? {
+    let name = disk.name();
+    if is_there(qmp, &name).await? {
         return Ok(());
     }
     // What an attempt left whose Kiln was gone before its end.
-    forget_nodes(qmp, &disk.serial).await?;
-    if let Some(export) = &disk.base_export {
-        qmp.execute("blockdev-add", base(&data_base_node(&disk.serial), export)).await?;
+    forget_nodes(qmp, &name).await?;
+    for node in disk.nodes() {
+        qmp.execute("blockdev-add", node).await?;
     }
-    qmp.execute("blockdev-add", data_overlay(disk)).await?;
-    qmp.execute("device_add", data_device(disk)).await.map(drop)
+    qmp.execute("device_add", disk.device(&name.node())).await.map(drop)
 }
 
 /// Presses the eject button of the disk's slot; whether there is no such disk.
-async fn ask_for(qmp: &mut Qmp, serial: &str) -> Result<bool> {
-    if !is_there(qmp, serial).await? {
-        forget_nodes(qmp, serial).await?;
+async fn ask_for(qmp: &mut Qmp, name: &DiskName) -> Result<bool> {
+    if !is_there(qmp, name).await? {
+        forget_nodes(qmp, name).await?;
         return Ok(true);
     }
-    match qmp.execute("device_del", json!({ "id": data_node(serial) })).await {
+    match qmp.execute("device_del", json!({ "id": name.device() })).await {
         // It was asked for already, or went between the two commands: the next look tells.
-        Err(error) if error.is_refusal() => tracing::debug!(%serial, %error, "a disk is on its way"),
+        Err(error) if error.is_refusal() => tracing::debug!(%name, %error, "a disk is on its way"),
         outcome => drop(outcome?),
     }
     Ok(false)
 }
 
-async fn is_there(qmp: &mut Qmp, serial: &str) -> Result<bool> {
+async fn is_there(qmp: &mut Qmp, name: &DiskName) -> Result<bool> {
     let devices = qmp.execute("qom-list", json!({ "path": DEVICES })).await?;
     let devices = devices.as_array().ok_or_else(|| Error::Monitor("no list of devices".into()))?;
-    Ok(devices.iter().any(|device| device["name"] == Value::String(data_node(serial))))
+    Ok(devices.iter().any(|device| device["name"] == Value::String(name.device())))
 }
 
 /// Closes a disk's files, those that are open.
-async fn forget_nodes(qmp: &mut Qmp, serial: &str) -> Result<()> {
-    let nodes = qmp.execute("query-named-block-nodes", json!({ "flat": true })).await?;
-    let nodes = nodes.as_array().ok_or_else(|| Error::Monitor("no list of block nodes".into()))?;
-    for name in [data_node(serial), data_base_node(serial)] {
-        if nodes.iter().any(|node| node["node-name"] == Value::String(name.clone())) {
-            qmp.execute("blockdev-del", json!({ "node-name": name })).await?;
+async fn forget_nodes(qmp: &mut Qmp, name: &DiskName) -> Result<()> {
+    let nodes = node_names(qmp).await?;
+    for node in [name.node(), name.base_node()] {
+        if nodes.contains(&node) {
+            qmp.execute("blockdev-del", json!({ "node-name": node })).await?;
         }
     }
     Ok(())

@@ -102,13 +102,13 @@ fn hand_over_files(dir: &InstanceDir, config: &MachineConfig) -> Result<()> {
     for name in [layout::ROOT, layout::BASE_SOCKET, layout::CONSOLE_LOG] {
         dir.give(name, identity)?;
     }
-    for name in [layout::LIVE, layout::UEFI_VARIABLES] {
-        if dir.exists(name) {
-            dir.give(name, identity)?;
-        }
-    }
     for disk in &config.data_disks {
         dir.give(&layout::data_disk(&disk.serial), identity)?;
+    }
+    for name in config.disks().map(|disk| disk.live_file()).chain([layout::UEFI_VARIABLES.to_owned()]) {
+        if dir.exists(&name) {
+            dir.give(&name, identity)?;
+        }
     }
     if dir.exists(layout::SEED) {
         dir.show(layout::SEED, identity)?;
@@ -169,7 +169,7 @@ impl Attempt {
         let start = Start {
             qmp_fd: std::os::fd::AsRawFd::as_raw_fd(&qmp),
             console_fd: std::os::fd::AsRawFd::as_raw_fd(&console),
-            layered: dir.exists(layout::LIVE),
+            layered: config.disks().filter(|disk| dir.exists(&disk.live_file())).collect(),
             uefi: dir.exists(layout::UEFI_VARIABLES).then(find_firmware).transpose()?.map(|found| found.code),
             seed: dir.exists(layout::SEED),
             tap: self.tap.clone(),

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! root.qcow2       the overlay QEMU owns, backed by the export on base.sock       made by the caller
-//! live.qcow2       the layer above root.qcow2 while the disk is frozen            ours
-//! live.qcow2.new   an empty overlay for the next freeze, without a backing file   made by the caller
+//! live….qcow2      the layer above a disk's overlay while the disk is frozen      ours
+//! live….qcow2.new  an empty overlay for the next freeze, without a backing file   made by the caller
 //! data-….qcow2     the overlay of a data disk, by its serial number               made by the caller
 //! base.sock        NBD server of the bases of its disks                          bound by the caller
 //! uefi-vars.fd     UEFI variables, where the machine starts by UEFI               made by the caller, QEMU writes
@@ -18,6 +18,7 @@
 //! Invariant: where QEMU has its own identity it can write to the files it needs and not to the directory, so
 //! that a guest that broke out of QEMU cannot put a symbolic link where Kiln looks for a file.
 
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -33,7 +34,7 @@ use crate::error::{Error, Result};
 pub const ROOT: &str = "root.qcow2";
 /// The layer that takes the guest's writes while the root overlay is frozen.
 pub const LIVE: &str = "live.qcow2";
-/// Where the caller puts a fresh, empty overlay for [`crate::Machine::freeze_disk`] to take.
+/// Where the caller puts a fresh, empty overlay for [`crate::Machine::freeze_disks`] to take for the root disk.
 pub const NEW_LIVE: &str = "live.qcow2.new";
 /// The socket of the NBD server of the overlays' bases.
 pub const BASE_SOCKET: &str = "base.sock";
@@ -55,6 +56,56 @@ pub const PID_FILE: &str = "qemu.pid";
 /// The overlay of the data disk with that serial number.
 pub fn data_disk(serial: &str) -> String {
     format!("data-{serial}.qcow2")
+}
+
+/// A disk of a machine, and the names of its files.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum DiskName {
+    /// The disk that the machine starts from.
+    Root,
+    /// A data disk, by its serial number.
+    Data(String),
+}
+
+impl DiskName {
+    /// Its overlay.
+    pub fn file(&self) -> String {
+        match self {
+            Self::Root => ROOT.to_owned(),
+            Self::Data(serial) => data_disk(serial),
+        }
+    }
+
+    /// The layer that takes the guest's writes while it is frozen.
+    pub fn live_file(&self) -> String {
+        match self {
+            Self::Root => LIVE.to_owned(),
+            Self::Data(serial) => format!("live-{serial}.qcow2"),
+        }
+    }
+
+    /// Where the caller puts a fresh, empty overlay for [`crate::Machine::freeze_disks`] to take.
+    pub fn new_live_file(&self) -> String {
+        format!("{}.new", self.live_file())
+    }
+
+    /// The files in a machine's directory that make up the disk above its base, top first: what a start stacks.
+    ///
+    /// More than the overlay alone means that the machine ended while the disk was frozen.
+    pub fn layers(&self, dir: &Path) -> Vec<PathBuf> {
+        let live = dir.join(self.live_file());
+        let layered = fs::symlink_metadata(&live).is_ok();
+        layered.then_some(live).into_iter().chain([dir.join(self.file())]).collect()
+    }
+}
+
+impl fmt::Display for DiskName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Root => f.write_str("root disk"),
+            Self::Data(serial) => write!(f, "data disk {serial}"),
+        }
+    }
 }
 
 /// An open instance directory.
@@ -163,22 +214,6 @@ impl InstanceDir {
         self.set_mode(name, 0o600)
     }
 
-    /// Makes the caller's empty overlay the live layer's file, durably: once the guest's writes go there, a crash of the
-    /// host must not lose it.
-    pub(crate) fn install_live(&self) -> Result<()> {
-        let install = || {
-            self.give_as_root_overlay(NEW_LIVE)?;
-            self.sync_file(NEW_LIVE)?;
-            self.rename(NEW_LIVE, LIVE)?;
-            self.sync()
-        };
-        install().inspect_err(|_| {
-            for name in [NEW_LIVE, LIVE] {
-                let _ = self.remove(name);
-            }
-        })
-    }
-
     fn set_owner(&self, name: &str, uid: Option<u32>, gid: u32) -> Result<()> {
         let (uid, gid) = (uid.map(Uid::from_raw), Some(Gid::from_raw(gid)));
         rustix::fs::chownat(&self.fd, name, uid, gid, AtFlags::SYMLINK_NOFOLLOW)
@@ -205,13 +240,4 @@ pub fn share_base_socket(dir: &Path, identity: Option<Identity>) -> Result<()> {
         Some(identity) => InstanceDir::open(dir)?.give(BASE_SOCKET, identity),
         None => Ok(()),
     }
-}
-
-/// The files that make up the machine's disk above its base, top first: what a start stacks.
-///
-/// More than `root.qcow2` alone means that the machine ended while its disk was frozen.
-pub fn disk_layers(dir: &Path) -> Vec<PathBuf> {
-    let live = dir.join(LIVE);
-    let layered = fs::symlink_metadata(&live).is_ok();
-    layered.then_some(live).into_iter().chain([dir.join(ROOT)]).collect()
 }

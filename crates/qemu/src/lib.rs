@@ -1,7 +1,7 @@
 //! Virtual machines on QEMU: the command line, the process, the machine protocol (QMP), the cloud-init seed.
 //!
 //! [`Machine`] is the way in: launch one from a [`MachineConfig`], adopt one that runs already, stop it, freeze its
-//! disk. [`detect`] decides between KVM and TCG, [`seed`] makes the disk a guest configures itself from. This crate
+//! disks. [`detect`] decides between KVM and TCG, [`seed`] makes the disk a guest configures itself from. This crate
 //! knows no images, accounts or instances, keeps nothing but the files of [`layout`], and imports none of Kiln's
 //! other crates: base disks reach it as a socket, overlays as files.
 //!
@@ -18,6 +18,7 @@ mod disk;
 mod emulator;
 mod error;
 mod firmware;
+mod freezing;
 mod hotplug;
 mod launch;
 pub mod layout;
@@ -43,11 +44,11 @@ pub use error::{Error, Result};
 pub use firmware::{Firmware, find_firmware, write_uefi_variables};
 pub use hotplug::DETACH_TIMEOUT;
 pub use launch::{GREETING_TIMEOUT, START_TIMEOUT};
-pub use layout::{disk_layers, share_base_socket};
+pub use layout::{DiskName, share_base_socket};
 pub use log::{CONSOLE_LOG_LIMIT_BYTES, LOG_CHECK_INTERVAL, QEMU_LOG_LIMIT_BYTES, read_console};
 pub use machine::{
-    EVENT_BACKLOG, Exit, ExitCause, FrozenDisk, MAX_WAITING_REQUESTS, Machine, MachineEvent, MachineState,
-    POWER_BUTTON_INTERVAL, QUIT_TIMEOUT, RunState, settle_disk,
+    EVENT_BACKLOG, Exit, ExitCause, FrozenDisks, MAX_WAITING_REQUESTS, Machine, MachineEvent, MachineState,
+    POWER_BUTTON_INTERVAL, QUIT_TIMEOUT, RunState, settle_disks,
 };
 pub use process::KILL_TIMEOUT;
 pub use qmp::{ANSWER_TIMEOUT, MAX_LINE_BYTES, MAX_QUEUED_EVENTS, Qmp, QmpEvent};

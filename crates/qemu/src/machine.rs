@@ -4,15 +4,15 @@
 //!             launch                       guest powers off, force_off, crash
 //! (nothing) ─────────► running ───────────────────────────────────────────────► ended (files removed)
 //!                       │  ▲   adopt, by a later Kiln: any of these states
-//!           freeze_disk │  │ merge_back
+//!          freeze_disks │  │ merge_back
 //!                       ▼  │
-//!                     frozen    root.qcow2 is stable; the guest goes on in live.qcow2
+//!                     frozen    the overlays are stable; the guest goes on in the live layers
 //!                       │
-//!                       │ ends while frozen: both files stay; `launch` stacks them and is frozen again,
-//!                       ▼                    `settle_disk` merges them without running the guest
+//!                       │ ends while frozen: all files stay; `launch` stacks them and is frozen again,
+//!                       ▼                    `settle_disks` merges them without running the guest
 //!                 ended, two layers
 //! ```
-//! Why no crash loses or revives a write: live.qcow2 is durable before the first write goes to it. A merge only
+//! Why no crash loses or revives a write of a disk: its live layer is durable before the first write goes to it. A merge only
 //! copies downwards, so until its end both layers together are right. At its end the guest is paused; then both
 //! layers together and root.qcow2 alone are the same disk, live.qcow2 is removed, and the guest goes on. So
 //! whenever live.qcow2 exists on a stopped machine, it belongs on top. Kiln pauses a guest at no other time, and
@@ -33,7 +33,7 @@ use crate::config::{DataDisk, MachineConfig};
 use crate::emulator::Qemu;
 use crate::error::{Error, Result};
 use crate::launch;
-use crate::layout::{self, InstanceDir};
+use crate::layout::{DiskName, InstanceDir};
 use crate::process::{KILL_TIMEOUT, Process};
 use crate::supervisor::{Reply, Request, Supervisor};
 
@@ -51,9 +51,9 @@ pub const POWER_BUTTON_INTERVAL: Duration = Duration::from_secs(10);
 pub struct MachineState {
     /// Whether its processors run.
     pub run: RunState,
-    /// Whether root.qcow2 is stable and a live layer takes the writes.
+    /// Whether overlays are stable and live layers take the writes.
     pub frozen: bool,
-    /// Whether the live layer is being merged back (implies `frozen`).
+    /// Whether the live layers are being merged back (implies `frozen`).
     pub merging: bool,
     /// Set once, when it has ended.
     pub exit: Option<Exit>,
@@ -289,23 +289,25 @@ impl Machine {
     /// from the machine. [`Error::NotRunning`], [`Error::Monitor`].
     pub async fn detach_disk(&self, serial: &str) -> Result<()> {
         let serial = serial.to_owned();
-        self.ask(|reply| Request::Detach { serial, reply }).await
+        self.ask(|reply| Request::Detach { disk: DiskName::Data(serial), reply }).await
     }
 
-    /// Freezes the root disk at one moment: root.qcow2 changes no more until [`FrozenDisk::merge_back`]. Takes the
-    /// empty overlay at [`layout::NEW_LIVE`] (qcow2, the root disk's size, no backing file), which is gone
-    /// afterwards in any case. The disk is as after a power cut: consistent as a crash is.
+    /// Freezes disks, all at one moment: their overlays change no more until [`FrozenDisks::merge_back`]. Takes the empty
+    /// overlay at [`DiskName::new_live_file`] of each (qcow2, the disk's size, no backing file), which is gone
+    /// afterwards in any case. The disks are as after a power cut: consistent as a crash is.
     ///
     /// # Errors
-    /// [`Error::AlreadyFrozen`]; [`Error::Refused`] (an unsuitable overlay) leaves the machine as it was.
-    pub async fn freeze_disk(&self) -> Result<FrozenDisk> {
-        self.ask(|reply| Request::Freeze { reply }).await?;
-        Ok(FrozenDisk { machine: self.clone() })
+    /// [`Error::AlreadyFrozen`], also where other disks are; [`Error::Refused`] (an unsuitable overlay, a disk that the
+    /// guest has not) leaves the machine as it was.
+    pub async fn freeze_disks(&self, disks: &[DiskName]) -> Result<FrozenDisks> {
+        let disks = disks.to_vec();
+        self.ask(|reply| Request::Freeze { disks, reply }).await?;
+        Ok(FrozenDisks { machine: self.clone() })
     }
 
-    /// The frozen disk, where the machine was adopted or launched with one.
-    pub fn frozen_disk(&self) -> Option<FrozenDisk> {
-        self.state().frozen.then(|| FrozenDisk { machine: self.clone() })
+    /// The frozen disks, where the machine was adopted or launched with some.
+    pub fn frozen_disks(&self) -> Option<FrozenDisks> {
+        self.state().frozen.then(|| FrozenDisks { machine: self.clone() })
     }
 
     async fn ask<T>(&self, request: impl FnOnce(Reply<T>) -> Request) -> Result<T> {
@@ -315,36 +317,37 @@ impl Machine {
     }
 }
 
-/// A machine whose root overlay is stable. Dropping it leaves the machine frozen.
+/// A machine with overlays that are stable. Dropping it leaves the machine frozen.
 #[derive(Debug)]
-pub struct FrozenDisk {
+pub struct FrozenDisks {
     machine: Machine,
 }
 
-impl FrozenDisk {
-    /// The stable overlay. Its header was written by Kiln, its tables by QEMU: read it as untrusted.
-    pub fn root(&self) -> PathBuf {
-        self.machine.dir().join(layout::ROOT)
+impl FrozenDisks {
+    /// The stable overlay of a frozen disk. Its header was written by Kiln, its tables by QEMU: read it as untrusted.
+    pub fn overlay(&self, disk: &DiskName) -> PathBuf {
+        self.machine.dir().join(disk.file())
     }
 
-    /// Copies the live layer into root.qcow2 and removes it, while the guest runs (it pauses for the last
-    /// milliseconds). Takes as long as copying what the guest wrote meanwhile. Cancelling does not stop the merge.
+    /// Copies the live layers into the overlays and removes them, one disk after the other, while the guest runs (it pauses
+    /// for the last milliseconds of each). Takes as long as copying what the guest wrote meanwhile. Cancelling does not
+    /// stop the merge.
     ///
     /// # Errors
-    /// [`Error::MergeFailed`]: the machine is still frozen and whole; get the disk again by
-    /// [`Machine::frozen_disk`]. [`Error::NotRunning`]: it ended first; its next start is frozen again.
+    /// [`Error::MergeFailed`]: the machine is still frozen and whole; get the disks again by
+    /// [`Machine::frozen_disks`]. [`Error::NotRunning`]: it ended first; its next start is frozen again.
     pub async fn merge_back(self) -> Result<()> {
         self.machine.ask(|reply| Request::Merge { reply }).await
     }
 }
 
-/// Merges the layers of a machine that ended while frozen, without running its guest. Its base must be served.
-/// Nothing happens where there is one layer.
+/// Merges the layers of a machine that ended while frozen, without running its guest. Its bases must be served.
+/// Nothing happens where each disk has one layer.
 ///
 /// # Errors
-/// As [`Machine::launch`] and [`FrozenDisk::merge_back`]; the layers are whole in any case.
-pub async fn settle_disk(qemu: &Qemu, config: &MachineConfig) -> Result<()> {
-    if layout::disk_layers(&config.dir).len() == 1 {
+/// As [`Machine::launch`] and [`FrozenDisks::merge_back`]; the layers are whole in any case.
+pub async fn settle_disks(qemu: &Qemu, config: &MachineConfig) -> Result<()> {
+    if config.disks().all(|disk| disk.layers(&config.dir).len() == 1) {
         return Ok(());
     }
     let machine = launch::launch(qemu, config, true).await?;

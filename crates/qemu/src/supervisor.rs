@@ -13,11 +13,11 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::config::DataDisk;
-use crate::disk::{self, MergeJob, Top};
 use crate::error::{Error, Result};
+use crate::freezing::Freeze;
 use crate::hotplug::Detaching;
 use crate::launch::{GREETING_TIMEOUT, connect, remove_traces};
-use crate::layout::{InstanceDir, LIVE};
+use crate::layout::{DiskName, InstanceDir};
 use crate::log::{LOG_CHECK_INTERVAL, bound_logs, qemu_log_since};
 use crate::machine::{EVENT_BACKLOG, Exit, ExitCause, MachineEvent, MachineState, QUIT_TIMEOUT, RunState};
 use crate::process::{Ending, Process};
@@ -38,11 +38,11 @@ pub(crate) enum Request {
     Quit { reply: Reply<()> },
     Reset { reply: Reply<()> },
     Resume { reply: Reply<()> },
-    Freeze { reply: Reply<()> },
+    Freeze { disks: Vec<DiskName>, reply: Reply<()> },
     Merge { reply: Reply<()> },
     Screen { reply: Reply<UnixStream> },
     Attach { disk: DataDisk, reply: Reply<()> },
-    Detach { serial: String, reply: Reply<()> },
+    Detach { disk: DiskName, reply: Reply<()> },
 }
 
 /// See the module's text.
@@ -53,12 +53,11 @@ pub(crate) struct Supervisor {
     tap: Option<String>,
     state: watch::Sender<MachineState>,
     qmp: Option<Qmp>,
+    pub(crate) freeze: Freeze,
     /// Who waits for the merge under way.
-    merge_waiters: Vec<Reply<()>>,
+    pub(crate) merge_waiters: Vec<Reply<()>>,
     /// Disks that the guest was asked to give back.
     pub(crate) detaching: Vec<Detaching>,
-    /// The merge job was told to complete, with the guest paused for it.
-    completing: bool,
     /// The reason in QEMU's SHUTDOWN event.
     shutdown: Option<String>,
     quit_asked: bool,
@@ -91,9 +90,9 @@ impl Supervisor {
             tap,
             state,
             qmp: None,
+            freeze: Freeze::default(),
             merge_waiters: Vec::new(),
             detaching: Vec::new(),
-            completing: false,
             shutdown: None,
             quit_asked: false,
             log_start,
@@ -141,31 +140,17 @@ impl Supervisor {
 
     /// Takes over a fresh connection: finds out what the machine is doing and ends what another Kiln left half done.
     pub(crate) async fn connected(&mut self, mut qmp: Qmp) -> Result<()> {
-        self.completing = false;
         let run = run_state(&mut qmp).await?;
-        let job = disk::merge_job(&mut qmp).await?;
-        let frozen = match disk::top(&mut qmp).await? {
-            Top::Live => true,
-            Top::Root { spare } => {
-                if job == MergeJob::Absent {
-                    if spare {
-                        disk::forget_live(&mut qmp).await?;
-                    }
-                    self.remove_live().await?;
-                }
-                job != MergeJob::Absent
-            }
-        };
-        let merging = job != MergeJob::Absent;
+        self.find_frozen(&mut qmp).await?;
         self.qmp = Some(qmp);
-        self.state.send_modify(|state| (state.run, state.frozen, state.merging) = (run, frozen, merging));
-        if merging {
+        self.change_state(|state| state.run = run);
+        self.publish_freeze();
+        if self.state().merging {
             return self.advance_merge().await;
         }
-        let lost = if frozen { Err("QEMU lost the job".to_owned()) } else { Ok(()) };
         self.unpause().await?;
-        self.answer_merge(&lost);
-        Ok(())
+        let lost = if self.state().frozen { Err("QEMU lost the job".to_owned()) } else { Ok(()) };
+        self.give_up_merge(&lost)
     }
 
     async fn serve(&mut self, request: Request) {
@@ -175,9 +160,9 @@ impl Supervisor {
             Request::Resume { reply } => answer(reply, self.command("cont").await),
             Request::Quit { reply } => answer(reply, self.quit().await),
             Request::Screen { reply } => answer(reply, self.screen().await),
-            Request::Freeze { reply } => answer(reply, self.freeze().await),
+            Request::Freeze { disks, reply } => answer(reply, self.freeze(disks).await),
             Request::Attach { disk, reply } => answer(reply, self.attach(&disk).await),
-            Request::Detach { serial, reply } => self.detach(serial, reply).await,
+            Request::Detach { disk, reply } => self.detach(disk, reply).await,
             Request::Merge { reply } => match self.start_merge().await {
                 Ok(()) => self.merge_waiters.push(reply),
                 Err(error) => answer(reply, Err(error)),
@@ -201,6 +186,14 @@ impl Supervisor {
         self.settled(opened)
     }
 
+    pub(crate) fn state(&self) -> MachineState {
+        self.state.borrow().clone()
+    }
+
+    pub(crate) fn change_state(&self, change: impl FnOnce(&mut MachineState)) {
+        self.state.send_modify(change);
+    }
+
     pub(crate) fn qmp(&mut self) -> Result<&mut Qmp> {
         self.qmp.as_mut().ok_or_else(|| Error::Monitor("QEMU does not answer".into()))
     }
@@ -215,7 +208,7 @@ impl Supervisor {
         outcome
     }
 
-    fn lose(&mut self, error: &Error) {
+    pub(crate) fn lose(&mut self, error: &Error) {
         tracing::debug!(pid = self.process.pid(), %error, "connection to QEMU lost");
         self.qmp = None;
         self.state.send_modify(|state| state.run = RunState::Unknown);
@@ -327,134 +320,6 @@ impl Supervisor {
     }
 }
 
-/// Freezing and merging.
-impl Supervisor {
-    async fn freeze(&mut self) -> Result<()> {
-        self.qmp()?;
-        if self.state.borrow().frozen {
-            return Err(Error::AlreadyFrozen);
-        }
-        let dir = self.dir.clone();
-        blocking(move || dir.install_live()).await?;
-        let outcome = disk::freeze(self.qmp()?).await;
-        match self.settled(outcome) {
-            Ok(()) => {
-                self.state.send_modify(|state| state.frozen = true);
-                Ok(())
-            }
-            Err(error) if error.is_refusal() => {
-                // The node may or may not have been made before the refusal.
-                let _ = disk::forget_live(self.qmp()?).await;
-                self.remove_live().await?;
-                Err(error)
-            }
-            // Whether it is frozen now shows when the connection is back.
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn start_merge(&mut self) -> Result<()> {
-        self.qmp()?;
-        let MachineState { frozen, merging, .. } = *self.state.borrow();
-        if !frozen {
-            return Err(Error::NotFrozen);
-        }
-        if merging {
-            return Ok(());
-        }
-        let outcome = disk::start_merge(self.qmp()?).await;
-        self.settled(outcome)?;
-        self.state.send_modify(|state| state.merging = true);
-        Ok(())
-    }
-
-    async fn advance_merge_or_lose(&mut self) {
-        let outcome = self.advance_merge().await;
-        if let Err(error) = outcome {
-            tracing::warn!(pid = self.process.pid(), %error, "a merge could not go on");
-            if !error.is_refusal() {
-                self.lose(&error);
-            }
-        }
-    }
-
-    /// Takes the merge one step on, if there is one to take.
-    async fn advance_merge(&mut self) -> Result<()> {
-        let completing = self.completing;
-        let qmp = self.qmp()?;
-        match disk::merge_job(qmp).await? {
-            MergeJob::Working => Ok(()),
-            MergeJob::Ready if completing => Ok(()),
-            MergeJob::Ready => {
-                // Paused, so that no write goes to the root overlay alone while the live layer's file exists.
-                qmp.execute("stop", json!({})).await?;
-                let told = disk::complete_merge(qmp).await;
-                if told.is_err() {
-                    // Tried again at the next step; the guest does not wait for it.
-                    self.unpause().await?;
-                } else {
-                    self.completing = true;
-                }
-                told
-            }
-            MergeJob::Concluded(failure) => {
-                disk::dismiss_merge(qmp).await?;
-                self.end_merge(failure).await
-            }
-            MergeJob::Absent => self.end_merge(Some("QEMU lost the job".into())).await,
-        }
-    }
-
-    /// The job is gone: what the disk is connected to says whether it did its work.
-    async fn end_merge(&mut self, failure: Option<String>) -> Result<()> {
-        self.completing = false;
-        let top = disk::top(self.qmp()?).await?;
-        let outcome = match top {
-            Top::Root { spare } => {
-                if spare {
-                    disk::forget_live(self.qmp()?).await?;
-                }
-                self.remove_live().await?;
-                Ok(())
-            }
-            Top::Live => Err(failure.unwrap_or_else(|| "QEMU left the layers as they were".into())),
-        };
-        self.state.send_modify(|state| (state.frozen, state.merging) = (outcome.is_err(), false));
-        self.unpause().await?;
-        self.answer_merge(&outcome);
-        Ok(())
-    }
-
-    fn answer_merge(&mut self, outcome: &std::result::Result<(), String>) {
-        for waiter in self.merge_waiters.drain(..) {
-            answer(waiter, outcome.clone().map_err(Error::MergeFailed));
-        }
-    }
-
-    /// Lets a guest go on that was paused for the end of a merge: Kiln pauses for nothing else.
-    async fn unpause(&mut self) -> Result<()> {
-        let status = self.qmp()?.execute("query-status", json!({})).await?;
-        if status["status"] == "paused" {
-            self.qmp()?.execute("cont", json!({})).await?;
-            let run = run_state(self.qmp()?).await?;
-            self.state.send_modify(|state| state.run = run);
-        }
-        Ok(())
-    }
-
-    async fn remove_live(&self) -> Result<()> {
-        let dir = self.dir.clone();
-        blocking(move || {
-            if dir.exists(LIVE) {
-                dir.remove(LIVE)?;
-                dir.sync()?;
-            }
-            Ok(())
-        })
-        .await
-    }
-}
-
 pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
@@ -468,7 +333,7 @@ async fn next_event(qmp: &mut Option<Qmp>) -> Result<QmpEvent> {
     }
 }
 
-async fn run_state(qmp: &mut Qmp) -> Result<RunState> {
+pub(crate) async fn run_state(qmp: &mut Qmp) -> Result<RunState> {
     let status = qmp.execute("query-status", json!({})).await?;
     Ok(match &status["status"] {
         Value::String(status) => match status.as_str() {

@@ -215,6 +215,7 @@ pub enum LimitKind {
     SharesPerImage,
     InstancesPerRegion,
     DisksPerRegion,
+    SnapshotsPerRegion,
     SystemDiskGib,
     ImageNameChars,
     ImageDescriptionChars,

@@ -6,8 +6,8 @@
 use kiln_catalog::ImageView;
 use kiln_model::{
     Account, ApiKey, AppId, Components, Disk, DiskId, ExportFormat, Image, ImageId, ImageShare, ImageState,
-    ImportClaim, Instance, InstanceId, InstanceType, KeyPairId, ListingId, Region, RegionId, StopMode,
-    SubAccount, Tag, Task, TaskId, ZoneId,
+    ImportClaim, Instance, InstanceId, InstanceType, KeyPairId, ListingId, Region, RegionId, SnapshotId,
+    StopMode, SubAccount, Tag, Task, TaskId, ZoneId,
 };
 
 use crate::account_command::{
@@ -21,6 +21,7 @@ use crate::market_command::{Listings, MarketCommand, Providers};
 use crate::policy::{Report, SupportedOs};
 use crate::price_command::{PriceCommand, Quote};
 use crate::public_image_command::PublicImageCommand;
+use crate::snapshot_command::{SeenSnapshot, SnapshotCommand};
 use crate::tagging::{TagCommand, TagFailure};
 use crate::usage::{Earnings, Usage, UsageCommand};
 
@@ -54,6 +55,7 @@ pub enum Command {
     RebootInstances { instances: Vec<InstanceId>, stop: StopMode },
     TerminateInstances { instances: Vec<InstanceId>, dry_run: bool },
     Disk(DiskCommand),
+    Snapshot(SnapshotCommand),
     KeyPair(KeyPairCommand),
     Guest(GuestCommand),
     Price(PriceCommand),
@@ -79,6 +81,7 @@ impl Command {
         match self {
             Self::Account(command) => return command.changes(),
             Self::Disk(command) => return command.changes(),
+            Self::Snapshot(command) => return command.changes(),
             Self::KeyPair(command) => return command.changes(),
             Self::Guest(command) => return command.changes(),
             Self::Price(command) => return command.changes(),
@@ -130,18 +133,18 @@ pub struct ImportImage {
     pub dry_run: bool,
 }
 
-/// Makes an image of an instance's system disk.
+/// Makes an image of an instance's disks, or of snapshots.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say all")]
 pub struct CreateImage {
     pub name: String,
     pub description: String,
-    /// Absent only where the request named neither instance nor snapshots, or snapshots instead.
+    /// The source, where snapshots are not.
     pub instance: Option<InstanceId>,
-    /// The request's `SnapshotIds`.
-    pub snapshots: Vec<String>,
-    /// The request's `DataDiskIds`.
-    pub data_disks: Vec<String>,
+    /// The source, where the instance is not; one of them of a system disk.
+    pub snapshots: Vec<SnapshotId>,
+    /// The instance's data disks that are part of the image.
+    pub data_disks: Vec<DiskId>,
     /// Whether a running instance is switched off first.
     pub power_off: bool,
     pub family: String,
@@ -223,6 +226,8 @@ pub struct ModifyImageSharePermission {
 #[allow(missing_docs, reason = "the names say all")]
 pub struct DeleteImages {
     pub images: Vec<ImageId>,
+    /// Whether the snapshots that they were made of go as well.
+    pub with_snapshots: bool,
     pub dry_run: bool,
 }
 
@@ -340,6 +345,11 @@ pub enum Answer {
     Launched(Vec<InstanceId>),
     Instances {
         instances: Vec<SeenInstance>,
+        total: u64,
+    },
+    SnapshotAccepted(SnapshotId),
+    Snapshots {
+        snapshots: Vec<SeenSnapshot>,
         total: u64,
     },
     DisksCreated(Vec<DiskId>),

@@ -1,5 +1,6 @@
 //! Commands on disks, and what they answer.
 
+use kiln_catalog::SnapshotTotals;
 use kiln_model::{Disk, DiskId, InstanceId, SnapshotId, Tag, ZoneId};
 
 use crate::Filter;
@@ -90,5 +91,7 @@ pub struct NewDataDisk {
 #[allow(missing_docs, reason = "the names say all")]
 pub struct SeenDisk {
     pub disk: Disk,
+    /// What snapshots there are of it.
+    pub snapshots: SnapshotTotals,
     pub tags: Vec<Tag>,
 }

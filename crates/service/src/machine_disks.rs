@@ -139,6 +139,14 @@ impl Machines {
         Ok(())
     }
 
+    /// The file of a data disk, made where no instance has had it yet.
+    pub(crate) async fn made_disk_file(&self, disk: &Disk) -> Result<PathBuf, JobError> {
+        let (file, size_bytes) = (self.disk_file(&disk.id), disk.size_bytes);
+        let made = file.clone();
+        tokio::task::spawn_blocking(move || make_disk(&made, size_bytes)).await??;
+        Ok(file)
+    }
+
     /// Gives a data disk to an instance, and to its machine where one runs.
     pub(crate) async fn attach_disk(
         &self,
@@ -157,13 +165,21 @@ impl Machines {
     }
 
     /// Takes a data disk from an instance, and from its machine where one runs.
-    pub(crate) async fn detach_disk(&self, instance: &Instance, disk: &Disk) -> Result<(), JobError> {
+    pub(crate) async fn detach_disk(
+        &self,
+        service: &Service,
+        instance: &Instance,
+        disk: &Disk,
+    ) -> Result<(), JobError> {
         if let Some(machine) = self.answering(&instance.id).await? {
             match machine.detach_disk(disk.id.as_str()).await {
                 Ok(()) | Err(kiln_qemu::Error::NotRunning) => {}
                 Err(kiln_qemu::Error::DiskInUse { limit, .. }) => return Err(in_use(instance, disk, limit)),
                 Err(error) => return Err(error.into()),
             }
+        }
+        if self.get(&instance.id).is_none() {
+            self.settle(service, instance).await?;
         }
         if let Some(bases) = self.bases(&instance.id) {
             bases.remove(disk.id.as_str());
@@ -207,8 +223,8 @@ fn in_use(instance: &Instance, disk: &Disk, limit: std::time::Duration) -> JobEr
     )
 }
 
-/// Gives a disk's file its name in the instance's directory. The file is complete before it has the name of a disk's.
-fn place_disk(file: &Path, size_bytes: u64, place: &Path) -> Result<(), JobError> {
+/// Makes a disk's file, where there is none. It is complete before it has the name of a disk's.
+fn make_disk(file: &Path, size_bytes: u64) -> Result<(), JobError> {
     if !file.try_exists()? {
         let unfinished = file.with_extension("new");
         let made = crate::jobs::new_file(&unfinished)?;
@@ -216,6 +232,12 @@ fn place_disk(file: &Path, size_bytes: u64, place: &Path) -> Result<(), JobError
         made.sync_all()?;
         std::fs::rename(&unfinished, file)?;
     }
+    Ok(())
+}
+
+/// Gives a disk's file its name in the instance's directory.
+fn place_disk(file: &Path, size_bytes: u64, place: &Path) -> Result<(), JobError> {
+    make_disk(file, size_bytes)?;
     match std::fs::hard_link(file, place) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error.into()),
         _ => Ok(()),

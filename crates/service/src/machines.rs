@@ -217,7 +217,7 @@ impl Machines {
         match launched {
             Ok(machine) => {
                 self.watch(service, &instance.id, machine.clone());
-                if let Some(frozen) = machine.frozen_disk() {
+                if let Some(frozen) = machine.frozen_disks() {
                     frozen.merge_back().await?;
                 }
                 Ok(machine)
@@ -275,22 +275,22 @@ impl Machines {
             return Ok(false);
         };
         self.watch(service, &instance.id, machine.clone());
-        if let Some(frozen) = machine.frozen_disk() {
+        if let Some(frozen) = machine.frozen_disks() {
             frozen.merge_back().await?;
         }
         Ok(true)
     }
 
-    /// Merges what a machine that ended while its disk was frozen left in two layers.
+    /// Merges what a machine that ended while its disks were frozen left in two layers.
     pub(crate) async fn settle(&self, service: &Service, instance: &Instance) -> Result<(), JobError> {
-        if kiln_qemu::disk_layers(&self.dir(&instance.id)).len() == 1 {
+        let disks = data_disks_of(service, &instance.id).await?;
+        let config = self.machine_config(instance, &disks, Accelerator::Tcg);
+        if config.disks().all(|disk| disk.layers(&config.dir).len() == 1) {
             return Ok(());
         }
-        let disks = data_disks_of(service, &instance.id).await?;
         self.place_disks(&instance.id, &disks).await?;
         self.serve_bases(service, instance, &disks).await?;
-        let config = self.machine_config(instance, &disks, Accelerator::Tcg);
-        let settled = kiln_qemu::settle_disk(self.qemu().await?, &config).await;
+        let settled = kiln_qemu::settle_disks(self.qemu().await?, &config).await;
         self.stop_bases(&instance.id);
         Ok(settled?)
     }

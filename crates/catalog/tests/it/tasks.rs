@@ -30,7 +30,12 @@ async fn tasks_read_back_and_list(catalog: Catalog) {
     let instance = InstanceId::random();
     let kinds = [
         import_kind(),
-        TaskKind::CreateImage { image: ImageId::random(), instance: instance.clone(), power_off: true },
+        TaskKind::CreateImage {
+            image: ImageId::random(),
+            instance: instance.clone(),
+            power_off: true,
+            data_disks: Vec::new(),
+        },
         TaskKind::LaunchInstance { instance: instance.clone() },
     ];
     let mut rows: Vec<Task> =

@@ -1,4 +1,4 @@
-//! What can be said about disks.
+//! What can be said about disks and snapshots.
 
 use clap::{Args, Subcommand};
 
@@ -35,9 +35,12 @@ pub(crate) enum DiskCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct CreateDisks {
-    /// The size in GiB
+    /// The size in GiB; that of the snapshot where absent
+    #[arg(long, required_unless_present = "snapshot")]
+    pub(crate) size: Option<u64>,
+    /// The snapshot that they begin as; empty where absent
     #[arg(long)]
-    pub(crate) size: u64,
+    pub(crate) snapshot: Option<String>,
     /// What they are called
     #[arg(long)]
     pub(crate) name: Option<String>,
@@ -47,4 +50,30 @@ pub(crate) struct CreateDisks {
     /// The zone of the instances that they are for; the region's first where absent
     #[arg(long)]
     pub(crate) zone: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Make a snapshot of a disk, whether its instance runs or not
+    Create {
+        /// The disk
+        disk: String,
+        /// What it is called
+        #[arg(long)]
+        name: Option<String>,
+        /// Do not wait for the end of the task
+        #[arg(long)]
+        no_wait: bool,
+    },
+    /// List your snapshots, those of your images included
+    List,
+    /// Delete snapshots that no image is made of
+    Delete {
+        /// The snapshots
+        #[arg(required = true)]
+        snapshots: Vec<String>,
+        /// Delete the images that are made of them as well
+        #[arg(long)]
+        with_images: bool,
+    },
 }

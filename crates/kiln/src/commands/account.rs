@@ -126,6 +126,7 @@ async fn set_limits(client: &Client, form: OutputForm, wanted: SetLimits) -> Res
             ("ImageNameLength", wanted.image_name_length),
             ("ImageDescriptionLength", wanted.image_description_length),
             ("InstancesPerRegion", wanted.instances_per_region),
+            ("SnapshotsPerRegion", wanted.snapshots_per_region),
             ("DisksPerRegion", wanted.disks_per_region),
             ("RequestsPerSecond", wanted.requests_per_second),
             ("ExportTasks", wanted.export_tasks),

@@ -49,8 +49,14 @@ async fn create(client: &Client, form: OutputForm, request: CreateDisks) -> Resu
     };
     let mut parameters = json!({
         "Placement": { "Zone": zone }, "DiskChargeType": "POSTPAID_BY_HOUR", "DiskType": "CLOUD_PREMIUM",
-        "DiskCount": request.count, "DiskSize": request.size,
+        "DiskCount": request.count,
     });
+    if let Some(size) = request.size {
+        parameters["DiskSize"] = json!(size);
+    }
+    if let Some(snapshot) = request.snapshot {
+        parameters["SnapshotId"] = json!(snapshot);
+    }
     if let Some(name) = request.name {
         parameters["DiskName"] = json!(name);
     }

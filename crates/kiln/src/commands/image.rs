@@ -6,7 +6,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::arguments::{Connection, ImageCommand, ImageType, Import, OutputForm};
+use crate::arguments::{Connection, CreateImage, ImageCommand, ImageType, Import, OutputForm};
 use crate::client::{Client, Error};
 use crate::commands::report;
 use crate::objects::{Objects, Place};
@@ -45,19 +45,13 @@ pub(super) async fn run(
             Ok(())
         }
         ImageCommand::Import(import) => import_image(client, connection, *import).await,
-        ImageCommand::Create { instance, name, description, power_off, no_wait } => {
-            let parameters = json!({
-                "InstanceId": instance, "ImageName": name, "ImageDescription": description,
-                "ForcePoweroff": if power_off { "TRUE" } else { "FALSE" },
-            });
-            let answer = client.cvm("CreateImage", &parameters).await?;
-            finish(client, client.region(), form, &answer["ImageId"], no_wait).await
-        }
+        ImageCommand::Create(request) => create(client, form, request).await,
         ImageCommand::Copy { image, to, name, no_wait } => copy(client, form, image, to, name, no_wait).await,
         ImageCommand::Share { image, accounts } => share(client, form, "SHARE", &image, &accounts).await,
         ImageCommand::Unshare { image, accounts } => share(client, form, "CANCEL", &image, &accounts).await,
-        ImageCommand::Delete { images } => {
-            let answer = client.cvm("DeleteImages", &json!({ "ImageIds": images })).await?;
+        ImageCommand::Delete { images, with_snapshots } => {
+            let parameters = json!({ "ImageIds": images, "DeleteBindedSnap": with_snapshots });
+            let answer = client.cvm("DeleteImages", &parameters).await?;
             let sentence = format!(
                 "deleted {}; their space comes back when the store is collected (see `kiln store gc --help`)",
                 images.join(", ")
@@ -77,6 +71,20 @@ pub(super) async fn run(
             Ok(())
         }
     }
+}
+
+async fn create(client: &Client, form: OutputForm, request: CreateImage) -> Result<(), Error> {
+    let mut parameters = json!({ "ImageName": request.name, "ImageDescription": request.description });
+    match request.instance {
+        Some(instance) => {
+            parameters["InstanceId"] = json!(instance);
+            parameters["ForcePoweroff"] = json!(if request.power_off { "TRUE" } else { "FALSE" });
+            parameters["DataDiskIds"] = json!(request.data_disks);
+        }
+        None => parameters["SnapshotIds"] = json!(request.snapshots),
+    }
+    let answer = client.cvm("CreateImage", &parameters).await?;
+    finish(client, client.region(), form, &answer["ImageId"], request.no_wait).await
 }
 
 async fn list(

@@ -84,7 +84,8 @@ async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error
     let switch = |enabled| json!({ "SecurityService": { "Enabled": enabled } });
     set("EnhancedService", run.security_service.map(switch));
     set("SystemDisk", run.disk.map(|gib| json!({ "DiskSize": gib })));
-    let data_disks: Vec<Value> = run.data_disks.iter().map(|gib| json!({ "DiskSize": gib })).collect();
+    let data_disks: Vec<Value> =
+        run.data_disks.iter().map(|text| data_disk(text)).collect::<Result<_, _>>()?;
     set("DataDisks", (!data_disks.is_empty()).then(|| data_disks.into()));
     set("LoginSettings", login(&run.key_pairs, run.password_stdin)?);
     if let Some(file) = &run.user_data {
@@ -93,6 +94,18 @@ async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error
     }
     let launched = client.cvm("RunInstances", &parameters).await?;
     show_launched(client, form, &launched["InstanceIdSet"], run.no_wait).await
+}
+
+/// A data disk of `GIB` or `GIB:SNAPSHOT`.
+fn data_disk(text: &str) -> Result<Value, Error> {
+    let (gib, snapshot) = text.split_once(':').map_or((text, None), |(gib, id)| (gib, Some(id)));
+    let gib: u64 =
+        gib.parse().map_err(|_| format!("--data-disk {text}: give GiB, or GiB:SNAPSHOT, such as 20"))?;
+    let mut disk = json!({ "DiskSize": gib });
+    if let Some(snapshot) = snapshot {
+        disk["SnapshotId"] = json!(snapshot);
+    }
+    Ok(disk)
 }
 
 /// Who gets into a guest, if the request says so.

@@ -15,6 +15,7 @@ mod messages;
 mod public_image;
 mod report;
 mod screen;
+mod snapshot;
 mod store;
 mod task;
 mod tls;
@@ -62,6 +63,7 @@ pub(crate) async fn run(arguments: Arguments) -> Result<ExitCode, Error> {
         Command::Bucket(command) => bucket::run(&objects(&connection).await?, form, command).await?,
         Command::Object(command) => bucket::run_object(&objects(&connection).await?, form, command).await?,
         Command::Instance(command) => return instance::run(&Client::new(&connection)?, form, command).await,
+        Command::Snapshot(command) => snapshot::run(&Client::new(&connection)?, form, command).await?,
         Command::Disk(command) => disk::run(&Client::new(&connection)?, form, command).await?,
         Command::KeyPair(command) => key_pair::run(&Client::new(&connection)?, form, command).await?,
         Command::Market(command) => market::run(&Client::new(&connection)?, form, command).await?,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kiln_qemu::{Error, Machine, RunState, disk_layers, layout, settle_disk};
+use kiln_qemu::{DiskName, Error, Machine, RunState, layout, settle_disks};
 
 use crate::world::{World, qemu};
 
@@ -12,7 +12,7 @@ async fn frozen(world: &World) -> Machine {
     let machine = world.launch().await;
     world.wait_for_rounds(5).await;
     world.make_overlay(layout::NEW_LIVE);
-    machine.freeze_disk().await.expect("freezes");
+    machine.freeze_disks(&[DiskName::Root]).await.expect("freezes");
     machine
 }
 
@@ -26,9 +26,9 @@ async fn a_frozen_disk_is_one_moment_of_the_guest_and_the_guest_goes_on() {
     world.wait_for_rounds(10).await;
     assert_eq!(std::fs::read(world.file(layout::ROOT)).expect("readable"), bytes, "the frozen file changed");
 
-    machine.frozen_disk().expect("frozen").merge_back().await.expect("merges");
+    machine.frozen_disks().expect("frozen").merge_back().await.expect("merges");
     assert!(!machine.state().frozen && machine.state().run == RunState::Running, "{:?}", machine.state());
-    assert_eq!(disk_layers(&world.dir), [world.file(layout::ROOT)]);
+    assert_eq!(DiskName::Root.layers(&world.dir), [world.file(layout::ROOT)]);
     world.wait_for_rounds(5).await;
     machine.power_down(GRACE, false).await.expect("powers off");
     let newest = World::newest_number(&world.disk(&[layout::ROOT]));
@@ -44,9 +44,9 @@ async fn freezing_again_and_again_loses_no_write() {
     for _ in 0..5 {
         world.wait_for_rounds(1).await;
         world.make_overlay(layout::NEW_LIVE);
-        let disk = machine.freeze_disk().await.expect("freezes");
+        let disk = machine.freeze_disks(&[DiskName::Root]).await.expect("freezes");
         world.wait_for_rounds(1).await;
-        let twice = machine.freeze_disk().await.expect_err("it is frozen");
+        let twice = machine.freeze_disks(&[DiskName::Root]).await.expect_err("it is frozen");
         assert!(matches!(twice, Error::AlreadyFrozen), "{twice}");
         disk.merge_back().await.expect("merges");
     }
@@ -60,7 +60,7 @@ async fn an_adopted_machine_is_still_frozen_and_merges() {
     drop(frozen(&world).await);
     let machine = Machine::adopt(&world.dir).await.expect("looked").expect("runs");
     world.wait_for_rounds(3).await;
-    machine.frozen_disk().expect("still frozen").merge_back().await.expect("merges");
+    machine.frozen_disks().expect("still frozen").merge_back().await.expect("merges");
     machine.power_down(GRACE, false).await.expect("powers off");
     assert_eq!(World::newest_number(&world.disk(&[layout::ROOT])) as usize, world.rounds());
 }
@@ -70,14 +70,14 @@ async fn a_merge_that_lost_its_kiln_is_finished_by_the_next() {
     let world = World::new();
     let machine = frozen(&world).await;
     world.wait_for_rounds(3).await;
-    let disk = machine.frozen_disk().expect("frozen");
+    let disk = machine.frozen_disks().expect("frozen");
     // Cancelled, and every handle dropped: at whatever step the merge is, nobody is left to take the next.
     let _ = tokio::time::timeout(Duration::from_millis(3), disk.merge_back()).await;
     drop(machine);
     tokio::time::sleep(Duration::from_millis(300)).await;
     let machine = Machine::adopt(&world.dir).await.expect("looked").expect("runs");
     world.wait_until("the merge's end", || !machine.state().merging).await;
-    if let Some(disk) = machine.frozen_disk() {
+    if let Some(disk) = machine.frozen_disks() {
         disk.merge_back().await.expect("merges");
     }
     world.wait_for_rounds(3).await;
@@ -92,14 +92,14 @@ async fn a_machine_that_died_frozen_keeps_both_layers_until_they_are_merged() {
     world.wait_for_rounds(5).await;
     machine.force_off().await.expect("ends");
     let layers = [world.file(layout::LIVE), world.file(layout::ROOT)];
-    assert_eq!(disk_layers(&world.dir), layers);
+    assert_eq!(DiskName::Root.layers(&world.dir), layers);
     let before = world.disk(&[layout::LIVE, layout::ROOT]);
     // The end may come between a write and the guest's word that it was done.
     let unsaid = World::newest_number(&before) as usize - world.rounds();
     assert!(unsaid <= 1);
 
-    settle_disk(&qemu().await, &world.config()).await.expect("merges");
-    assert_eq!(disk_layers(&world.dir), layers[1..]);
+    settle_disks(&qemu().await, &world.config()).await.expect("merges");
+    assert_eq!(DiskName::Root.layers(&world.dir), layers[1..]);
     assert!(world.disk(&[layout::ROOT]) == before, "merging changed the disk");
     world.assert_nothing_left();
 }
@@ -109,7 +109,7 @@ async fn a_machine_starts_with_both_layers_and_merges_while_it_runs() {
     let world = World::new();
     frozen(&world).await.force_off().await.expect("ends");
     let machine = world.launch().await;
-    let disk = machine.frozen_disk().expect("both layers");
+    let disk = machine.frozen_disks().expect("both layers");
     // The guest counts anew, so the numbers on the disk are this run's once it went round.
     world.wait_for_rounds(70).await;
     disk.merge_back().await.expect("merges");
@@ -122,14 +122,14 @@ async fn an_unsuitable_overlay_leaves_the_machine_as_it_was() {
     let world = World::new();
     let machine = world.launch().await;
     std::fs::write(world.file(layout::NEW_LIVE), b"no qcow2").expect("written");
-    let error = machine.freeze_disk().await.expect_err("no qcow2");
+    let error = machine.freeze_disks(&[DiskName::Root]).await.expect_err("no qcow2");
     assert!(matches!(error, Error::Refused { .. }), "{error}");
-    let error = machine.freeze_disk().await.expect_err("no file");
+    let error = machine.freeze_disks(&[DiskName::Root]).await.expect_err("no file");
     assert!(matches!(error, Error::Io { .. }), "{error}");
-    assert_eq!(disk_layers(&world.dir).len(), 1);
-    assert!(machine.frozen_disk().is_none());
+    assert_eq!(DiskName::Root.layers(&world.dir).len(), 1);
+    assert!(machine.frozen_disks().is_none());
     world.wait_for_rounds(3).await;
     world.make_overlay(layout::NEW_LIVE);
-    machine.freeze_disk().await.expect("freezes").merge_back().await.expect("merges");
+    machine.freeze_disks(&[DiskName::Root]).await.expect("freezes").merge_back().await.expect("merges");
     machine.force_off().await.expect("ends");
 }

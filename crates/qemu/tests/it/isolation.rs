@@ -82,7 +82,7 @@ async fn an_unprivileged_machine_does_all_that_a_privileged_one_does() {
     world.wait_for_rounds(2).await;
 
     world.make_overlay(layout::NEW_LIVE);
-    let disk = machine.freeze_disk().await.expect("freezes");
+    let disk = machine.freeze_disks(&[kiln_qemu::DiskName::Root]).await.expect("freezes");
     world.wait_for_rounds(2).await;
     disk.merge_back().await.expect("merges");
     machine.power_down(Duration::from_secs(30), false).await.expect("powers off");

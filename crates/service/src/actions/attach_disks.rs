@@ -117,7 +117,8 @@ pub(super) fn disk_is_free(disk: &Disk) -> Result<(), Refusal> {
     Err(busy(disk, &format!("task {task} is working on it")))
 }
 
-fn busy(disk: &Disk, why: &str) -> Refusal {
+/// That something is being done with a disk.
+pub(super) fn busy(disk: &Disk, why: &str) -> Refusal {
     Refusal::conflict(
         "InvalidDisk.Busy",
         format!("Disk {}: {why}. Wait for the end of that, then ask again.", disk.id),

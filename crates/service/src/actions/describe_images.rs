@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kiln_catalog::{ImageQuery, ImageView, ListedImage, Tx};
-use kiln_model::{Image, ImageId, ImageState};
+use kiln_model::{Image, ImageId, ImageState, TaskId};
 
 use super::tags;
 use crate::recent::Age;
@@ -86,7 +86,12 @@ async fn percent(tx: &mut Tx, image: &Image) -> Result<u8, Refusal> {
         ImageState::Creating | ImageState::Importing | ImageState::Syncing => {}
         ImageState::CreateFailed | ImageState::ImportFailed | ImageState::Deleted => return Ok(0),
     }
-    let progress = tx.task(&image.task).await?.map(|task| task.progress).unwrap_or_default();
+    task_percent(tx, &image.task).await
+}
+
+/// How far a task has come that is under way.
+pub(super) async fn task_percent(tx: &mut Tx, task: &TaskId) -> Result<u8, Refusal> {
+    let progress = tx.task(task).await?.map(|task| task.progress).unwrap_or_default();
     // 100 is what a finished image says; work that is under way stays below.
     let percent = progress.bytes_done.saturating_mul(100).checked_div(progress.bytes_total).unwrap_or(0);
     Ok(percent.min(99) as u8)

@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use kiln_catalog::{DiskQuery, Tx};
 use kiln_model::{
-    Attachment, Disk, DiskEvent, DiskId, DiskState, DiskUsage, Limits, SnapshotId, Timestamp, ZoneId,
+    Attachment, Disk, DiskEvent, DiskId, DiskState, DiskUsage, Limits, ManifestKey, SnapshotId, Timestamp,
+    ZoneId,
 };
 
 use super::client_tokens::Repeatable;
-use super::{attach_disks, run_instances, tags};
+use super::{attach_disks, run_instances, snapshots, tags};
 use crate::{
     Answer, Caller, CreateDisks, DescribeDisks, DiskCommand, Filter, Refusal, SeenDisk, Service, checks,
 };
@@ -52,11 +53,11 @@ async fn create(service: &Arc<Service>, caller: &Caller, request: CreateDisks) -
     if let Some(made) = repeatable.answered(&mut tx, caller, "InvalidParameter.InvalidClientToken").await? {
         return Ok(Answer::DisksCreated(made));
     }
-    let size_bytes = size_bytes(request.size_gib, request.snapshot.as_ref(), "DiskSize")?;
+    let content = content(&mut tx, caller, request.size_gib, request.snapshot.as_ref(), &CBS).await?;
     check_room(&mut tx, caller, request.count, &limits, "ResourceInsufficient.OverQuota").await?;
     let mut made = Vec::with_capacity(request.count as usize);
     for _ in 0..request.count {
-        let disk = NewDisk { name: request.name.as_deref(), zone: &zone.id, size_bytes, at: None };
+        let disk = NewDisk { name: request.name.as_deref(), zone: &zone.id, content: &content, at: None };
         let id = disk.insert(&mut tx, caller).await?;
         tags::put(&mut tx, caller, id.as_str(), &request.tags, &tags::CBS).await?;
         made.push(id);
@@ -88,28 +89,87 @@ fn check_count(count: u32) -> Result<(), Refusal> {
     ))
 }
 
-/// The size of a new disk.
-pub(super) fn size_bytes(
+/// What a new disk begins as.
+#[derive(Debug, Clone)]
+pub(super) struct Content {
+    pub(super) size_bytes: u64,
+    pub(super) base_manifest: Option<ManifestKey>,
+    pub(super) snapshot: Option<SnapshotId>,
+}
+
+/// What a service calls the size of a new disk, and its codes for what a disk cannot begin as.
+pub(super) struct ContentCodes {
+    pub(super) size: &'static str,
+    pub(super) range: &'static str,
+    pub(super) not_found: &'static str,
+    pub(super) no_data: &'static str,
+    pub(super) too_small: &'static str,
+}
+
+const CBS: ContentCodes = ContentCodes {
+    size: "DiskSize",
+    range: "InvalidParameterValue",
+    not_found: "InvalidSnapshotId.NotFound",
+    no_data: "InvalidSnapshot.NotSupported",
+    too_small: "InvalidParameter.DiskSizeNotMatch",
+};
+
+/// What a new disk begins as: a snapshot of the caller's, or nothing.
+pub(super) async fn content(
+    tx: &mut Tx,
+    caller: &Caller,
     gib: Option<u64>,
     snapshot: Option<&SnapshotId>,
-    parameter: &str,
-) -> Result<u64, Refusal> {
-    if let Some(snapshot) = snapshot {
-        return Err(Refusal::not_found(
-            "InvalidSnapshotId.NotFound",
-            format!("You have no snapshot {snapshot} of a data disk. Leave SnapshotId out."),
+    codes: &ContentCodes,
+) -> Result<Content, Refusal> {
+    let asked = asked_bytes(gib, codes)?;
+    let Some(id) = snapshot else {
+        let size_bytes = asked.ok_or_else(|| {
+            Refusal::invalid("MissingParameter", format!("{} is missing: say how many GiB.", codes.size))
+        })?;
+        return Ok(Content { size_bytes, base_manifest: None, snapshot: None });
+    };
+    let snapshot = snapshots::own_snapshot(tx, caller, id, codes.not_found).await?;
+    snapshots::is_normal(&snapshot)?;
+    if snapshot.usage == DiskUsage::System {
+        return Err(Refusal::conflict(
+            codes.no_data,
+            format!(
+                "Snapshot {id} is one of a system disk. Make an image of it, or name one of a data disk."
+            ),
         ));
     }
-    let gib = gib.ok_or_else(|| {
-        Refusal::invalid("MissingParameter", format!("{parameter} is missing: say how many GiB."))
-    })?;
-    if !(1..=MAX_GIB).contains(&gib) {
-        return Err(Refusal::invalid(
-            "InvalidParameterValue",
-            format!("{parameter} is {gib} GiB; it must be between 1 and {MAX_GIB}."),
-        ));
+    Content::of(id, snapshot.manifest, snapshot.size_bytes, asked, codes)
+}
+
+/// The bytes that were asked for, where they can be a disk's.
+pub(super) fn asked_bytes(gib: Option<u64>, codes: &ContentCodes) -> Result<Option<u64>, Refusal> {
+    if let Some(gib) = gib.filter(|gib| !(1..=MAX_GIB).contains(gib)) {
+        let range = format!("{} is {gib} GiB; it must be between 1 and {MAX_GIB}.", codes.size);
+        return Err(Refusal::invalid(codes.range, range));
     }
-    Ok(gib * GIB)
+    Ok(gib.map(|gib| gib * GIB))
+}
+
+impl Content {
+    /// A snapshot, and empty space behind it where more was asked for.
+    pub(super) fn of(
+        snapshot: &SnapshotId,
+        base_manifest: Option<ManifestKey>,
+        least_bytes: u64,
+        asked_bytes: Option<u64>,
+        codes: &ContentCodes,
+    ) -> Result<Self, Refusal> {
+        let size_bytes = asked_bytes.unwrap_or(least_bytes);
+        if size_bytes < least_bytes {
+            let least = least_bytes.div_ceil(GIB);
+            return Err(Refusal::invalid(
+                codes.too_small,
+                format!("{} must be {least} GiB at least: so large is {snapshot}.", codes.size),
+            ));
+        }
+        Ok(Self { size_bytes, base_manifest, snapshot: Some(snapshot.clone()) })
+    }
 }
 
 /// That so many disks more are within the limit, in the transaction that makes them.
@@ -138,7 +198,7 @@ pub(super) async fn check_room(
 pub(super) struct NewDisk<'a> {
     pub(super) name: Option<&'a str>,
     pub(super) zone: &'a ZoneId,
-    pub(super) size_bytes: u64,
+    pub(super) content: &'a Content,
     /// The instance that is launched with it, and whether it goes with that one.
     pub(super) at: Option<(Attachment, bool)>,
 }
@@ -156,9 +216,9 @@ impl NewDisk<'_> {
             name: self.name.unwrap_or(DEFAULT_NAME).to_owned(),
             usage: DiskUsage::Data,
             state,
-            size_bytes: self.size_bytes,
-            base_manifest: None,
-            snapshot: None,
+            size_bytes: self.content.size_bytes,
+            base_manifest: self.content.base_manifest.clone(),
+            snapshot: self.content.snapshot.clone(),
             attachment,
             delete_with_instance,
             task: None,
@@ -181,9 +241,11 @@ async fn describe(
     let mut tx = service.catalog.read().await?;
     let (found, total) = tx.disks(&query).await?;
     let mut tags = tx.tags_of(caller.account.uin, found.iter().map(|disk| disk.id.as_str())).await?;
+    let snapshots = tx.snapshot_totals(found.iter().map(|disk| &disk.id)).await?;
     let seen = |disk: Disk| {
         let tags = tags.remove(disk.id.as_str()).unwrap_or_default();
-        SeenDisk { disk, tags }
+        let snapshots = snapshots.get(&disk.id).copied().unwrap_or_default();
+        SeenDisk { disk, snapshots, tags }
     };
     Ok(Answer::Disks { disks: found.into_iter().map(seen).collect(), total })
 }

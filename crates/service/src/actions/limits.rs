@@ -41,6 +41,11 @@ pub(super) async fn describe(
             limits.instances_per_region,
             tx.count_instances(uin, region).await?,
         ),
+        used(
+            LimitKind::SnapshotsPerRegion,
+            limits.snapshots_per_region,
+            tx.count_snapshots(uin, region).await?,
+        ),
         used(LimitKind::DisksPerRegion, limits.disks_per_region, tx.count_disks(uin, region).await?),
         of(LimitKind::SystemDiskGib, limits.system_disk_bytes >> 30),
         of(LimitKind::ImageNameChars, limits.image_name_chars.into()),

@@ -18,6 +18,7 @@ mod import_permission;
 mod instance_types;
 mod key_pairs;
 mod keys;
+mod launch_disks;
 mod limits;
 mod listings;
 mod messages;
@@ -32,6 +33,7 @@ mod reset_instance;
 mod run_instances;
 mod screen;
 mod share_image;
+mod snapshots;
 mod sub_accounts;
 mod sync_images;
 mod tags;
@@ -100,6 +102,7 @@ pub(crate) async fn perform(
         Command::TerminateInstances { instances, dry_run } => {
             power_instances::terminate(service, caller, &instances, dry_run).await
         }
+        Command::Snapshot(command) => snapshots::perform(service, caller, command).await,
         Command::Disk(command) => disks::perform(service, caller, command).await,
         Command::KeyPair(command) => key_pairs::perform(service, caller, command).await,
         Command::Guest(command) => guest_settings::perform(service, caller, command).await,
@@ -173,6 +176,7 @@ pub(crate) fn outcome(answer: &Answer) -> String {
         Answer::Launched(instances) => list(instances),
         Answer::DisksCreated(disks) => list(disks),
         Answer::ListingAccepted(listing) => listing.to_string(),
+        Answer::SnapshotAccepted(snapshot) => snapshot.to_string(),
         Answer::AccountCreated { account, .. } => account.uin.to_string(),
         Answer::SubAccountCreated(created) => created.sub_account.uin.to_string(),
         Answer::ApiKeyCreated(key) => key.secret_id.to_string(),
@@ -200,6 +204,7 @@ fn name_and_subject(command: &Command) -> (&'static str, String) {
         Command::StopInstances { instances, .. } => ("StopInstances", list(instances)),
         Command::RebootInstances { instances, .. } => ("RebootInstances", list(instances)),
         Command::TerminateInstances { instances, .. } => ("TerminateInstances", list(instances)),
+        Command::Snapshot(command) => command.name_and_subject(),
         Command::Disk(command) => command.name_and_subject(),
         Command::KeyPair(command) => command.name_and_subject(),
         Command::Guest(command) => command.name_and_subject(),

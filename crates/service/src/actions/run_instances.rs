@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use kiln_catalog::Tx;
 use kiln_model::{
-    Attachment, BootMode, Components, DiskId, Image, Instance, InstanceId, InstanceState, InstanceType,
-    LastOperation, LaunchSettings, Limits, OperationState, Region, TaskKind, Timestamp, Zone, ZoneId,
+    BootMode, Components, DiskId, Image, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
+    LaunchSettings, Limits, OperationState, Region, TaskKind, Timestamp, Zone, ZoneId,
 };
 
 use super::client_tokens::Repeatable;
+use super::launch_disks::{self, LaunchDisk};
 use super::public_images::wanted_components;
 use super::{commit_tasks, disks, tags};
 use crate::machines::private_address;
-use crate::{Answer, Caller, NewDataDisk, Refusal, RunInstances, Service, checks};
+use crate::{Answer, Caller, Refusal, RunInstances, Service, checks};
 
 const MAX_COUNT: u32 = 100;
 const MAX_NAME_CHARS: usize = 128;
@@ -42,8 +43,8 @@ pub(super) async fn perform(
     firmware_is_there(&image)?;
     let system_disk_bytes = system_disk_bytes(&image, &request)?;
     check_key_pairs(&mut tx, caller, &request).await?;
-    let data_disk_bytes = data_disk_bytes(&request)?;
-    check_quota(&mut tx, caller, &request, &limits).await?;
+    let data_disks = launch_disks::plan(&mut tx, caller, &request, &image).await?;
+    check_quota(&mut tx, caller, request.count, data_disks.len(), &limits).await?;
     if request.dry_run {
         return Ok(Answer::DryRunPassed);
     }
@@ -57,7 +58,7 @@ pub(super) async fn perform(
             zone,
             instance_type,
             system_disk_bytes,
-            data_disk_bytes: &data_disk_bytes,
+            data_disks: &data_disks,
             components: &components,
         }
         .instance(&mut tx, number)
@@ -111,7 +112,7 @@ fn check_form(request: &RunInstances) -> Result<(), Refusal> {
     if let Some(encoded) = &request.user_data_base64 {
         check_user_data(encoded)?;
     }
-    check_data_disks(&request.data_disks)?;
+    launch_disks::check_form(&request.data_disks)?;
     tags::check(&request.tags, &tags::CVM)
 }
 
@@ -231,36 +232,14 @@ async fn check_key_pairs(tx: &mut Tx, caller: &Caller, request: &RunInstances) -
     Ok(())
 }
 
-fn check_data_disks(data_disks: &[NewDataDisk]) -> Result<(), Refusal> {
-    for disk in data_disks {
-        disks::check_name(disk.name.as_deref(), "DataDisks.DiskName")?;
-    }
-    let most = kiln_qemu::MAX_DATA_DISKS;
-    if data_disks.len() > usize::from(most) {
-        return Err(Refusal::invalid(
-            "InvalidParameterValue.LimitExceeded",
-            format!("DataDisks has {} entries; an instance can have {most}.", data_disks.len()),
-        ));
-    }
-    Ok(())
-}
-
-/// The sizes of the data disks that were asked for.
-fn data_disk_bytes(request: &RunInstances) -> Result<Vec<u64>, Refusal> {
-    let size = |disk: &NewDataDisk| {
-        disks::size_bytes(Some(disk.size_gib), disk.snapshot.as_ref(), "DataDisks.DiskSize")
-    };
-    request.data_disks.iter().map(size).collect()
-}
-
 async fn check_quota(
     tx: &mut Tx,
     caller: &Caller,
-    request: &RunInstances,
+    count: u32,
+    disks_each: usize,
     limits: &Limits,
 ) -> Result<(), Refusal> {
-    let count = request.count;
-    let new_disks = count.saturating_mul(u32::try_from(request.data_disks.len()).unwrap_or(u32::MAX));
+    let new_disks = count.saturating_mul(u32::try_from(disks_each).unwrap_or(u32::MAX));
     disks::check_room(tx, caller, new_disks, limits, "ResourceInsufficient.CloudDiskUnavailable").await?;
     let used = tx.count_instances(caller.account.uin, &caller.region).await?;
     if used.saturating_add(count) <= limits.instances_per_region {
@@ -284,8 +263,7 @@ struct Launch<'a> {
     zone: &'a Zone,
     instance_type: &'a InstanceType,
     system_disk_bytes: u64,
-    /// Of each data disk that the request names.
-    data_disk_bytes: &'a [u64],
+    data_disks: &'a [LaunchDisk],
     components: &'a Option<Components>,
 }
 
@@ -337,25 +315,9 @@ impl Launch<'_> {
             created_at: Timestamp::now(),
         };
         tx.insert_instance(&instance).await?;
-        self.insert_data_disks(tx, &id).await?;
+        launch_disks::insert(tx, self.caller, self.data_disks, &id, &self.zone.id).await?;
         tags::put(tx, self.caller, id.as_str(), &self.request.tags, &tags::CVM).await?;
         Ok(id)
-    }
-
-    async fn insert_data_disks(&self, tx: &mut Tx, instance: &InstanceId) -> Result<(), Refusal> {
-        let wanted = self.request.data_disks.iter().zip(self.data_disk_bytes);
-        for ((disk, size_bytes), slot) in wanted.zip(0..) {
-            let at = Attachment { instance: instance.clone(), slot };
-            disks::NewDisk {
-                name: disk.name.as_deref(),
-                zone: &self.zone.id,
-                size_bytes: *size_bytes,
-                at: Some((at, disk.delete_with_instance)),
-            }
-            .insert(tx, self.caller)
-            .await?;
-        }
-        Ok(())
     }
 
     /// A name, with a number behind it where one request launches several.

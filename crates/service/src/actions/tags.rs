@@ -5,6 +5,7 @@ use std::sync::Arc;
 use kiln_catalog::{TagCondition, Tx};
 use kiln_model::{Resource, Tag};
 
+use super::snapshots;
 use crate::{
     Answer, Caller, DescribeResourceTags, Filter, ModifyResourceTags, Refusal, RefusalKind, Service,
     TagCommand, TagFailure, TagTarget, checks,
@@ -254,6 +255,9 @@ async fn check_target(tx: &mut Tx, caller: &Caller, target: &TagTarget) -> Resul
         Resource::Image(id) => checks::own_image(tx, &there, id).await.map(|_| ()),
         Resource::Instance(id) => checks::own_instance(tx, &there, id).await.map(|_| ()),
         Resource::Disk(id) => checks::own_disk(tx, &there, id).await.map(|_| ()),
+        Resource::Snapshot(id) => {
+            snapshots::own_snapshot(tx, &there, id, "InvalidSnapshotId.NotFound").await.map(|_| ())
+        }
         Resource::KeyPair(id) => checks::own_key_pair(tx, caller, id).await.map(|_| ()),
     };
     found.map_err(|refusal| match refusal.kind {

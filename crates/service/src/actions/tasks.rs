@@ -40,12 +40,14 @@ pub(super) async fn cancel(service: &Arc<Service>, caller: &Caller, id: &TaskId)
         TaskKind::ImportImage { .. }
             | TaskKind::CreateImage { .. }
             | TaskKind::CopyImage { .. }
+            | TaskKind::AssembleImage { .. }
+            | TaskKind::CreateSnapshot { .. }
             | TaskKind::ExportImages { .. }
     ) {
         return Err(Refusal::conflict(
             "UnsupportedOperation.TaskNotCancellable",
             format!(
-                "Task {id} works on an instance; only tasks that make or export images can be cancelled."
+                "Task {id} works on an instance; only tasks that make or export images, or make snapshots, can be cancelled."
             ),
         ));
     }

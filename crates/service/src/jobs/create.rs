@@ -1,19 +1,15 @@
-//! Making an image of an instance: only what its overlay holds is read; the rest stays with the base manifest.
-//!
-//! A running machine writes into a second overlay while the first is read, and the two are merged afterwards, so
-//! the image shows one moment: what a power cut would have left (crash-consistent).
+//! Making an image: of an instance's disks as they are at one moment, or of snapshots, which hold that already.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use kiln_block::{BlockDevice, FileDevice};
-use kiln_chunk_store::Stored;
-use kiln_disk_format::{Limits, qcow2};
-use kiln_model::{Image, ImageId, ImportClaim, Instance, InstanceId, StopMode, SystemFacts};
+use kiln_block::BlockDevice;
+use kiln_chunk_store::{ManifestDevice, Stored};
+use kiln_model::{
+    DiskId, DiskUsage, Image, ImageId, ImportClaim, InstanceId, StopMode, SystemFacts, Timestamp,
+};
 
-use super::publish::publish;
-use super::{JobContext, JobError, power};
+use super::publish::{finish, publish};
+use super::{JobContext, JobError, disk_content, power};
 use crate::judgement::judge_disk;
 use crate::policy;
 
@@ -31,6 +27,7 @@ pub(super) async fn run(
     image: &ImageId,
     instance: &InstanceId,
     power_off: bool,
+    data_disks: &[DiskId],
 ) -> Result<(), JobError> {
     let image = wanted_image(context, image).await?;
     let instance = power::held_instance(context, instance).await?;
@@ -38,36 +35,41 @@ pub(super) async fn run(
         context.progress.begin("power off", 0);
         power::switch_off(context, &instance, StopMode::SoftFirst).await?;
     }
+    let mut disks = Vec::with_capacity(1 + data_disks.len());
+    for id in std::iter::once(&instance.system_disk).chain(data_disks) {
+        disks.push(disk_content::wanted_disk(context, id).await?);
+    }
     context.progress.begin("store", 0);
-    let dir = context.service.machines.dir(&instance.id);
-    let stored = match context.service.machines.get(&instance.id) {
-        Some(machine) => {
-            write_empty_overlay(dir.join(kiln_qemu::layout::NEW_LIVE), instance.system_disk_bytes).await?;
-            let frozen = machine.freeze_disk().await?;
-            let stored = store_overlay(context, &instance, frozen.root()).await;
-            let merged = frozen.merge_back().await;
-            if let Err(error) = &merged {
-                tracing::error!(instance = %instance.id, %error, "a frozen disk could not be merged back");
-            }
-            let stored = stored?;
-            merged?;
-            stored
-        }
-        None => {
-            context.service.machines.settle(&context.service, &instance).await?;
-            store_overlay(context, &instance, dir.join(kiln_qemu::layout::ROOT)).await?
-        }
-    };
+    let stored = disk_content::store_of_instance(context, &instance, &disks).await?;
     context.progress.begin("inspect", 0);
-    keep_report(context, &image, &stored).await?;
+    let system = context.store()?.device(Arc::new(stored[0].manifest.clone()));
+    keep_report(context, &image, system).await?;
+    let usages = disks.iter().map(|disk| disk.usage);
+    let stored: Vec<(DiskUsage, &Stored)> = usages.zip(&stored).collect();
     publish(context, &image.id, &image.facts, &stored).await
+}
+
+/// Makes an image of the snapshots that its row names: nothing is read but what an inspection looks at.
+pub(super) async fn assemble(context: &JobContext, image: &ImageId) -> Result<(), JobError> {
+    let image = wanted_image(context, image).await?;
+    let system = image
+        .system_disk()
+        .ok_or_else(|| JobError::internal(format!("image {} is to be made of no system disk", image.id)))?;
+    context.progress.begin("inspect", 0);
+    let device = context.store()?.open_disk(&system.manifest).await?;
+    keep_report(context, &image, device).await?;
+    let now = Timestamp::now();
+    let mut tx = context.service.catalog.write().await?;
+    tx.assert_fence(&context.task.id, context.task.fence).await?;
+    tx.publish_image(&image.id, &image.facts, system.size_bytes, &[]).await?;
+    finish(context, tx, &image.id, now).await
 }
 
 /// Looks at what was stored and keeps the report, so that its owner sees what is in it before sharing it. An image of
 /// one's own instance is refused for nothing that is found.
-async fn keep_report(context: &JobContext, image: &Image, stored: &Stored) -> Result<(), JobError> {
+async fn keep_report(context: &JobContext, image: &Image, system: ManifestDevice) -> Result<(), JobError> {
     let limits = context.service.limits_of(context.task.owner).await?;
-    let disk: Arc<dyn BlockDevice> = Arc::new(context.store()?.device(Arc::new(stored.manifest.clone())));
+    let disk: Arc<dyn BlockDevice> = Arc::new(system);
     let (service, claim) = (Arc::clone(&context.service), claim_of(&image.facts));
     let judged = tokio::task::spawn_blocking(move || {
         let confined = service.config.confined();
@@ -98,50 +100,4 @@ fn claim_of(facts: &SystemFacts) -> ImportClaim {
         force: !facts.cloud_init,
         license: facts.license,
     }
-}
-
-/// Writes an overlay that holds nothing yet.
-pub(super) async fn write_empty_overlay(path: PathBuf, size_bytes: u64) -> Result<(), JobError> {
-    tokio::task::spawn_blocking(move || {
-        qcow2::create_overlay(&new_file(&path)?, size_bytes).map_err(JobError::internal)
-    })
-    .await?
-}
-
-/// A new file in place of whatever an earlier try left.
-pub(crate) fn new_file(path: &Path) -> std::io::Result<File> {
-    if let Err(error) = std::fs::remove_file(path)
-        && error.kind() != std::io::ErrorKind::NotFound
-    {
-        return Err(error);
-    }
-    File::options().write(true).create_new(true).open(path)
-}
-
-async fn store_overlay(
-    context: &JobContext,
-    instance: &Instance,
-    overlay: PathBuf,
-) -> Result<Stored, JobError> {
-    let store = context.store()?;
-    let base = store.open_disk(&instance.base_manifest).await?;
-    context
-        .store_disk(&store, move |target| {
-            let overlay = open_overlay(&overlay)?;
-            Ok(kiln_chunk_store::ingest_overlay(target, &base, &overlay)?)
-        })
-        .await
-}
-
-/// Opens an overlay that QEMU wrote. Its tables are a guest's neighbour's work: they are checked like a stranger's.
-fn open_overlay(path: &Path) -> Result<qcow2::Overlay, JobError> {
-    let file = FileDevice::new(File::open(path)?).map_err(JobError::internal)?;
-    qcow2::Overlay::open(Arc::new(file), &Limits::default()).map_err(|error| {
-        JobError::failed(
-            "FailedOperation.SystemDiskUnreadable",
-            format!(
-                "The instance's system disk could not be read: {error}. Stop the instance, then ask again."
-            ),
-        )
-    })
 }

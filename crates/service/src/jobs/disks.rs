@@ -27,7 +27,7 @@ pub(super) async fn detach(context: &JobContext, id: &InstanceId, disks: &[DiskI
     let instance = power::held_instance(context, id).await?;
     context.progress.begin("detach", 0);
     for disk in under_way(context, disks, DiskState::Detaching).await? {
-        context.service.machines.detach_disk(&instance, &disk).await?;
+        context.service.machines.detach_disk(&context.service, &instance, &disk).await?;
         record(context, &disk, DiskEvent::Detached).await?;
     }
     complete(context, id).await
@@ -47,7 +47,7 @@ async fn under_way(context: &JobContext, disks: &[DiskId], state: DiskState) -> 
 /// using a disk that could not be taken away.
 async fn give_up(context: &JobContext, instance: &Instance, disk: &Disk) {
     if context.is_ours().await
-        && let Err(error) = context.service.machines.detach_disk(instance, disk).await
+        && let Err(error) = context.service.machines.detach_disk(&context.service, instance, disk).await
     {
         tracing::error!(instance = %instance.id, disk = %disk.id, %error, "a failed attachment is left");
     }
@@ -88,6 +88,12 @@ pub(super) async fn record_failure(
         tx.set_disk_failure(id, Some(failure)).await?;
     }
     Ok(())
+}
+
+/// Whether an instance has disks that do not go with it.
+pub(super) async fn some_stay(context: &JobContext, instance: &InstanceId) -> Result<bool, JobError> {
+    let disks = context.service.catalog.read().await?.data_disks_of([instance]).await?;
+    Ok(disks.iter().any(|disk| !disk.delete_with_instance))
 }
 
 /// Ends the attachments of an instance that is gone: a disk that goes with it is removed, another is free. The removed

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use kiln_block::{BlockDevice, FileDevice};
 use kiln_guest::{Distribution, Linux, System};
-use kiln_model::{Image, ImageId, ImportClaim, SystemFacts, TaskId};
+use kiln_model::{DiskUsage, Image, ImageId, ImportClaim, SystemFacts, TaskId};
 use kiln_transfer::{FetchOptions, SourceUrl};
 use sha2::{Digest, Sha256};
 
@@ -95,7 +95,13 @@ async fn import(
     let stored = context
         .store_disk(&store, move |target| Ok(kiln_chunk_store::ingest(target, disk.as_ref())?))
         .await?;
-    publish(context, &image.id, &facts(&image.facts, &judgement.inspection.system), &stored).await
+    publish(
+        context,
+        &image.id,
+        &facts(&image.facts, &judgement.inspection.system),
+        &[(DiskUsage::System, &stored)],
+    )
+    .await
 }
 
 /// The digest that hexadecimal digits write; their form was checked when the import was asked for.

@@ -5,6 +5,7 @@
 //! which the worker records. Nothing is ever left in a state that only a person could mend.
 
 mod create;
+mod disk_content;
 mod disks;
 mod export;
 mod import;
@@ -15,6 +16,7 @@ mod preview;
 mod progress;
 mod publish;
 mod reset;
+mod snapshot;
 mod sync;
 mod terminate;
 mod worker;
@@ -25,7 +27,7 @@ use kiln_chunk_store::{Amounts, ChunkIndex, Ledger, Target};
 use kiln_model::{Failure, ImageKind, Task, TaskKind};
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use create::new_file;
+pub(crate) use disk_content::new_file;
 pub(crate) use export::output_format;
 pub(crate) use import::sweep_staging;
 pub(crate) use launch::seed_components;
@@ -208,8 +210,12 @@ async fn run(context: &JobContext) -> Result<(), JobError> {
         TaskKind::ImportImage { image, url, claim, sha256 } => {
             import::run(context, image, &import::Source { url, claim, sha256: sha256.as_deref() }).await
         }
-        TaskKind::CreateImage { image, instance, power_off } => {
-            create::run(context, image, instance, *power_off).await
+        TaskKind::CreateImage { image, instance, power_off, data_disks } => {
+            create::run(context, image, instance, *power_off, data_disks).await
+        }
+        TaskKind::AssembleImage { image } => create::assemble(context, image).await,
+        TaskKind::CreateSnapshot { snapshot, disk, instance } => {
+            snapshot::run(context, snapshot, disk, instance.as_ref()).await
         }
         TaskKind::CopyImage { image, source, source_region } => {
             sync::run(context, image, source, source_region).await

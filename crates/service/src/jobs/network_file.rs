@@ -10,7 +10,7 @@ use kiln_model::{Instance, SystemFacts};
 use kiln_qemu::layout;
 use kiln_qemu::seed::SeedFile;
 
-use super::create::{new_file, write_empty_overlay};
+use super::disk_content::{new_file, write_empty_overlay};
 use super::{JobContext, JobError};
 use crate::confined::Confined;
 

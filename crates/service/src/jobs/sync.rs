@@ -1,7 +1,9 @@
 //! Copying an image from another region: the chunks that this region lacks move, still compressed.
 
-use kiln_chunk_store::Manifest;
-use kiln_model::{ImageId, RegionId};
+use std::sync::Arc;
+
+use kiln_chunk_store::{Manifest, Stored};
+use kiln_model::{DiskUsage, ImageId, RegionId};
 
 use super::publish::publish;
 use super::{JobContext, JobError};
@@ -22,25 +24,31 @@ pub(super) async fn run(
     };
     let source = context.service.catalog.read().await?.image(source).await?.ok_or_else(gone)?;
     carry_report(context, &image.id, &source.id).await?;
-    let key = source.system_disk().ok_or_else(gone)?.manifest.clone();
-    let mut tx = context.service.catalog.write().await?;
-    let held = tx.hold_manifest(&context.task.id, context.task.fence, &key).await?;
-    tx.commit().await?;
-    if !held {
+    if source.disks.is_empty() {
         return Err(gone());
     }
     let from = context.service.store(source_region).ok_or_else(|| {
         JobError::failed("UnsupportedRegion", format!("Region {source_region} is no longer configured here."))
     })?;
+    let mut tx = context.service.catalog.write().await?;
+    for disk in &source.disks {
+        if !tx.hold_manifest(&context.task.id, context.task.fence, &disk.manifest).await? {
+            return Err(gone());
+        }
+    }
+    tx.commit().await?;
     context.progress.begin("copy", 0);
-    let id = manifest_id(&key)?;
     let store = context.store()?;
-    let stored = context
-        .store_disk(&store, move |target| {
+    let mut stored = Vec::with_capacity(source.disks.len());
+    for disk in &source.disks {
+        let (id, from) = (manifest_id(&disk.manifest)?, Arc::clone(&from));
+        let copied = context.store_disk(&store, move |target| {
             let manifest = Manifest::read(from.objects.as_ref(), id)?;
             Ok(kiln_chunk_store::copy(target, from.objects.as_ref(), &manifest)?)
-        })
-        .await?;
+        });
+        stored.push((disk.usage, copied.await?));
+    }
+    let stored: Vec<(DiskUsage, &Stored)> = stored.iter().map(|(usage, stored)| (*usage, stored)).collect();
     publish(context, &image.id, &image.facts, &stored).await
 }
 

@@ -29,7 +29,14 @@ const TICKS_PER_RENEWAL: u32 = 10;
 /// A task that was claimed this often and never ended is given up.
 const MAX_ATTEMPTS: u32 = 20;
 
-const IMAGE_KINDS: &[&str] = &["import_image", "create_image", "copy_image", TaskKind::EXPORT_IMAGES];
+const IMAGE_KINDS: &[&str] = &[
+    "import_image",
+    "create_image",
+    "assemble_image",
+    "create_snapshot",
+    "copy_image",
+    TaskKind::EXPORT_IMAGES,
+];
 const INSTANCE_KINDS: &[&str] = &[
     "launch_instance",
     "start_instance",
@@ -238,7 +245,8 @@ fn subject_of(kind: &TaskKind) -> String {
 fn action_of(kind: &TaskKind) -> &'static str {
     match kind {
         TaskKind::ImportImage { .. } => "ImportImage",
-        TaskKind::CreateImage { .. } => "CreateImage",
+        TaskKind::CreateImage { .. } | TaskKind::AssembleImage { .. } => "CreateImage",
+        TaskKind::CreateSnapshot { .. } => "CreateSnapshot",
         TaskKind::CopyImage { .. } => "SyncImages",
         TaskKind::ExportImages { .. } => "ExportImages",
         TaskKind::LaunchInstance { .. } => "RunInstances",
@@ -275,6 +283,7 @@ pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) 
         send_back(tx, image, failure, now).await?;
     }
     super::disks::record_failure(tx, &task.kind, failure).await?;
+    super::snapshot::record_failure(tx, task, failure).await?;
     let Some(id) = task.kind.instance() else { return Ok(()) };
     let Some(instance) = tx.instance(id).await? else { return Ok(()) };
     super::launch::forget_password(tx, &instance).await?;

@@ -152,6 +152,7 @@ const LIMITS: &[Parameter] = &[
     required("ImageDescriptionLength", Kind::Integer),
     required("InstancesPerRegion", Kind::Integer),
     required("DisksPerRegion", Kind::Integer),
+    required("SnapshotsPerRegion", Kind::Integer),
     required("RequestsPerSecond", Kind::Integer),
     required("ExportTasks", Kind::Integer),
 ];
@@ -178,6 +179,7 @@ fn limits(given: &Arguments) -> Result<Limits, Error> {
         image_name_chars: given.required_u32("ImageNameLength")?,
         image_description_chars: given.required_u32("ImageDescriptionLength")?,
         instances_per_region: given.required_u32("InstancesPerRegion")?,
+        snapshots_per_region: given.required_u32("SnapshotsPerRegion")?,
         disks_per_region: given.required_u32("DisksPerRegion")?,
         requests_per_second: given.required_u32("RequestsPerSecond")?,
         export_tasks: given.required_u32("ExportTasks")?,

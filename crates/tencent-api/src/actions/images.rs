@@ -101,8 +101,8 @@ pub(super) fn create(arguments: &Arguments) -> Result<Command, Error> {
         name: arguments.required_text("ImageName")?,
         description: arguments.text("ImageDescription").unwrap_or_default(),
         instance: arguments.id("InstanceId", super::instances::INSTANCE_ID)?,
-        snapshots: arguments.texts("SnapshotIds").to_vec(),
-        data_disks: arguments.texts("DataDiskIds").to_vec(),
+        snapshots: arguments.ids("SnapshotIds", "InvalidSnapshotId.NotFound")?,
+        data_disks: arguments.ids("DataDiskIds", "InvalidParameterValue.InvalidDataDiskId")?,
         power_off: arguments.flag("ForcePoweroff"),
         family: arguments.text("ImageFamily").unwrap_or_default(),
         tags: tags(arguments, "image")?,
@@ -239,14 +239,14 @@ pub(super) fn shares(arguments: &Arguments) -> Result<Command, Error> {
 
 pub(super) const DELETE: &[Parameter] = &[
     required("ImageIds", Kind::Texts),
-    // An image's snapshots are its disks: they go with it in any case.
-    harmless("DeleteBindedSnap", Kind::Flag),
+    optional("DeleteBindedSnap", Kind::Flag),
     optional("DryRun", Kind::Flag),
 ];
 
 pub(super) fn delete(arguments: &Arguments) -> Result<Command, Error> {
     Ok(Command::DeleteImages(DeleteImages {
         images: arguments.ids("ImageIds", IMAGE_ID)?,
+        with_snapshots: arguments.flag("DeleteBindedSnap"),
         dry_run: arguments.flag("DryRun"),
     }))
 }

@@ -13,6 +13,7 @@ mod launch;
 mod market;
 mod prices;
 mod public_images;
+mod snapshots;
 pub(crate) mod tags;
 mod usage;
 
@@ -23,7 +24,7 @@ use crate::error::{Error, shortened};
 use crate::parameter::{Arguments, Parameter};
 use crate::render::{
     accepted, account, disk, image, instance, instance_type, key_pair, limits, market as render_market,
-    message, operation, place, price, tag, task, usage as render_usage,
+    message, operation, place, price, snapshot, tag, task, usage as render_usage,
 };
 
 /// A service and its one version.
@@ -167,6 +168,9 @@ pub(crate) static ACTIONS: &[Action] = {
     action(CBS, "AttachDisks", Needed, disks::ATTACH, disks::attach, accepted::nothing),
     action(CBS, "DetachDisks", Needed, disks::DETACH, disks::detach, accepted::nothing),
     action(CBS, "TerminateDisks", Needed, disks::TERMINATE, disks::terminate, accepted::nothing),
+    action(CBS, "CreateSnapshot", Needed, snapshots::CREATE, snapshots::create, snapshot::accepted),
+    action(CBS, "DescribeSnapshots", Needed, snapshots::DESCRIBE, snapshots::describe, snapshot::list),
+    action(CBS, "DeleteSnapshots", Needed, snapshots::DELETE, snapshots::delete, accepted::nothing),
     action(TAG, "DescribeResourceTags", Unneeded, tags::DESCRIBE, tags::describe, tag::list),
     action(TAG, "ModifyResourceTags", Unneeded, tags::MODIFY, tags::modify, accepted::nothing),
     action(TAG, "TagResources", Unneeded, tags::TAG_RESOURCES, tags::tag, tag::failures),

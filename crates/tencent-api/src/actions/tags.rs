@@ -17,14 +17,19 @@ const MAX_LIMIT: u64 = 200;
 pub(crate) const SERVICE: &str = "cvm";
 
 /// The kinds of resources that carry tags, and what their identifiers begin with.
-const KINDS: &[(&str, &str)] =
-    &[("image", "img-"), ("instance", "ins-"), ("keypair", "skey-"), ("volume", "disk-")];
+const KINDS: &[(&str, &str)] = &[
+    ("image", "img-"),
+    ("instance", "ins-"),
+    ("keypair", "skey-"),
+    ("volume", "disk-"),
+    ("snapshot", "snap-"),
+];
 
 /// The full name of a resource in the caller's own account, such as clients use it.
 fn target(name: &str) -> Result<TagTarget, Error> {
     let malformed = || Error::InvalidResource {
         name: shortened(name),
-        expected: "qcs::cvm:REGION:uin/ACCOUNT:KIND/ID, where KIND is image, instance, keypair or volume",
+        expected: "qcs::cvm:REGION:uin/ACCOUNT:KIND/ID, where KIND is image, instance, keypair, volume or snapshot",
     };
     let parts: Vec<&str> = name.split(':').collect();
     let ["qcs", _, SERVICE, region, account, path] = parts[..] else { return Err(malformed()) };
@@ -39,6 +44,7 @@ fn target(name: &str) -> Result<TagTarget, Error> {
     let resource = match path.split_once('/') {
         Some(("image", text)) => id(text).map(Resource::Image),
         Some(("instance", text)) => id(text).map(Resource::Instance),
+        Some(("snapshot", text)) => id(text).map(Resource::Snapshot),
         Some(("volume", text)) => id(text).map(Resource::Disk),
         Some(("keypair", text)) => id(text).map(Resource::KeyPair),
         _ => None,

@@ -134,6 +134,7 @@ fn limits(limits: &Limits) -> Value {
         "ImageNameLength": limits.image_name_chars,
         "ImageDescriptionLength": limits.image_description_chars,
         "InstancesPerRegion": limits.instances_per_region,
+        "SnapshotsPerRegion": limits.snapshots_per_region,
         "DisksPerRegion": limits.disks_per_region,
         "RequestsPerSecond": limits.requests_per_second,
         "ExportTasks": limits.export_tasks,

@@ -29,6 +29,8 @@ pub(crate) fn list(rendering: Rendering<'_>) -> Result<Object, Error> {
 fn disk(seen: &SeenDisk) -> Value {
     let mut shape = fixed_members();
     shape.extend(own_members(&seen.disk));
+    shape.insert("SnapshotCount".to_owned(), seen.snapshots.count.into());
+    shape.insert("SnapshotSize".to_owned(), (seen.snapshots.size_bytes >> 20).into());
     shape.insert("Tags".to_owned(), tag::of_resource(&seen.tags));
     Value::Object(shape)
 }
@@ -74,8 +76,6 @@ fn fixed_members() -> Object {
         "AttachMode": "",
         "AutoSnapshotPolicyIds": [],
         "SnapshotAbility": true,
-        "SnapshotCount": 0,
-        "SnapshotSize": 0,
         "DeleteSnapshot": 0,
         "DiskBackupQuota": 0,
         "DiskBackupCount": 0,

@@ -84,7 +84,7 @@ fn source_name(image: &Image) -> &'static str {
     match (image.kind, &image.origin) {
         (ImageKind::Public, _) => "OFFICIAL",
         (_, ImageOrigin::Import) => "EXTERNAL_IMPORT",
-        (_, ImageOrigin::Instance(_) | ImageOrigin::Copy { .. }) => "CREATE_IMAGE",
+        (_, ImageOrigin::Instance(_) | ImageOrigin::Snapshots | ImageOrigin::Copy { .. }) => "CREATE_IMAGE",
     }
 }
 

@@ -23,6 +23,7 @@ fn limit(limit: &LimitUse) -> Value {
             LimitKind::ImageOperationsPerDay => "ImageOperationsPerDay",
             LimitKind::SharesPerImage => "SharesPerImage",
             LimitKind::InstancesPerRegion => "InstancesPerRegion",
+            LimitKind::SnapshotsPerRegion => "SnapshotsPerRegion",
             LimitKind::DisksPerRegion => "DisksPerRegion",
             LimitKind::SystemDiskGib => "SystemDiskSize",
             LimitKind::ImageNameChars => "ImageNameLength",

@@ -16,6 +16,7 @@ pub(crate) mod message;
 pub(crate) mod operation;
 pub(crate) mod place;
 pub(crate) mod price;
+pub(crate) mod snapshot;
 pub(crate) mod tag;
 pub(crate) mod task;
 pub(crate) mod usage;

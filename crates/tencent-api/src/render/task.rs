@@ -42,6 +42,7 @@ fn task(task: &Task) -> Value {
         // What the public API calls the task where it has a number for it.
         "TaskNumber": task.id.number(),
         "ImageId": task.kind.image(),
+        "SnapshotId": task.kind.snapshot(),
         "InstanceId": task.kind.instance(),
         "Export": export(&task.kind),
         "RequestId": task.request_id,

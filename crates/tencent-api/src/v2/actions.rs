@@ -280,7 +280,7 @@ async fn modify(session: &Session<'_>, arguments: &Arguments) -> Result<Object, 
 async fn delete(session: &Session<'_>, arguments: &Arguments) -> Result<Object, Error> {
     let (mut detail, mut first) = (Object::new(), None);
     for image in ids(arguments)? {
-        let command = DeleteImages { images: vec![image.clone()], dry_run: false };
+        let command = DeleteImages { images: vec![image.clone()], with_snapshots: false, dry_run: false };
         let error = session.perform(Command::DeleteImages(command)).await.err();
         let mut outcome = status(error.as_ref());
         outcome.remove("codeDesc");
