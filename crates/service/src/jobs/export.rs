@@ -7,11 +7,11 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use kiln_chunk_store::ManifestDevice;
-use kiln_disk_format::{Error, OutputFormat, write};
+use kiln_disk_format::{Error, OutputFormat, Progress, write};
 use kiln_model::{Bucket, BucketName, ExportFile, ExportFormat, TaskEvent, Timestamp};
 
 use super::{JobContext, JobError};
-use crate::objects::{NoRoom, ObjectWriter, WrittenObject, export_bucket, publish_written};
+use crate::objects::{NoRoom, ObjectWriter, Room, WrittenObject, export_bucket, publish_written};
 use crate::{Refusal, RefusalKind};
 
 /// What a format of the public API is written as: what most readers take.
@@ -33,46 +33,48 @@ pub(super) async fn run(
     let store = context.store()?;
     let total_bytes = files.iter().map(|file| file.size_bytes).sum();
     context.progress.begin("export", total_bytes);
-    let mut room_bytes = room(context, bucket).await?;
-    let mut done_bytes = 0;
+    let mut room = room(context, bucket).await?;
+    let (mut done_bytes, mut written_bytes) = (0, 0);
     let mut written = Vec::with_capacity(files.len());
     for file in files {
         let disk = store.open_disk(&file.manifest).await?;
-        let writer = ObjectWriter::new(Arc::clone(&store.object_files), room_bytes);
-        let object = write_disk(context, disk, format, writer, (done_bytes, total_bytes)).await?;
-        room_bytes = room_bytes.saturating_sub(object.size_bytes);
+        let (files, progress, cancel) =
+            (Arc::clone(&store.object_files), Arc::clone(&context.progress), context.cancel.clone());
+        let mut report = move |disk_bytes| {
+            progress.set(done_bytes + disk_bytes, total_bytes);
+            if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let writing = tokio::task::spawn_blocking(move || {
+            let writer = ObjectWriter::new(files, &mut room, written_bytes);
+            let object = write_disk(&disk, format, writer, &mut report)?;
+            Ok::<_, JobError>((object, room))
+        });
+        let object;
+        (object, room) = writing.await??;
+        written_bytes += object.size_bytes;
         done_bytes += file.size_bytes;
         written.push((file.key.clone(), object));
     }
     publish(context, bucket, written).await
 }
 
-/// The bytes that the files may have; that the bucket is still there is seen before anything is written.
-async fn room(context: &JobContext, bucket: &BucketName) -> Result<u64, JobError> {
+/// Room for the files; that the bucket is still there is seen before anything is written.
+async fn room(context: &JobContext, bucket: &BucketName) -> Result<Room, JobError> {
     let mut tx = context.service.catalog.read().await?;
     let task = &context.task;
     export_bucket(&mut tx, task.owner, &task.region, bucket).await.map_err(job_error)?;
-    let used = tx.bucket_bytes(task.owner).await?;
-    Ok(context.service.config.objects.account_bytes.saturating_sub(used))
+    context.service.room_of(&mut tx, task.owner).await.map_err(job_error)
 }
 
-async fn write_disk(
-    context: &JobContext,
-    disk: ManifestDevice,
+/// Blocks.
+fn write_disk(
+    disk: &ManifestDevice,
     format: ExportFormat,
-    mut writer: ObjectWriter,
-    (before_bytes, total_bytes): (u64, u64),
+    mut writer: ObjectWriter<'_>,
+    report: &mut Progress<'_>,
 ) -> Result<WrittenObject, JobError> {
-    let (progress, cancel) = (Arc::clone(&context.progress), context.cancel.clone());
-    let writing = tokio::task::spawn_blocking(move || {
-        let mut report = |done_bytes| {
-            progress.set(before_bytes + done_bytes, total_bytes);
-            if cancel.is_cancelled() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        write(&disk, output_format(format), &mut writer, &mut report).map_err(write_error)?;
-        writer.finish().map_err(|error| write_error(Error::Sink(error)))
-    });
-    writing.await?
+    write(disk, output_format(format), &mut writer, report).map_err(write_error)?;
+    writer.finish().map_err(|error| write_error(Error::Sink(error)))
 }
 
 fn write_error(error: Error) -> JobError {

@@ -14,8 +14,8 @@ use crate::{Caller, Refusal, Service};
 #[derive(Clone, Default)]
 pub(crate) struct Incoming(Arc<Mutex<HashMap<Uin, u64>>>);
 
-/// The room that one body has; it is given back when this is dropped.
-pub(super) struct Room {
+/// The room that one body, or one object that Kiln writes, has; it is given back when this is dropped.
+pub(crate) struct Room {
     incoming: Incoming,
     account: Uin,
     reserved_bytes: u64,
@@ -31,16 +31,21 @@ impl Service {
         caller: &Caller,
         announced_bytes: Option<u64>,
     ) -> Result<Room, Refusal> {
-        let (account, limit) = (caller.account.uin, self.config.objects.account_bytes);
-        let mut room = self.incoming.room(account, tx.bucket_bytes(account).await?, limit);
+        let mut room = self.room_of(tx, caller.account.uin).await?;
         room.grow_to(announced_bytes.unwrap_or(0))?;
         Ok(room)
+    }
+
+    /// Room for what an account asked for before.
+    pub(crate) async fn room_of(&self, tx: &mut Tx, account: Uin) -> Result<Room, Refusal> {
+        let used_bytes = tx.bucket_bytes(account).await?;
+        Ok(self.incoming.room(account, used_bytes, self.config.objects.account_bytes))
     }
 }
 
 impl Incoming {
     /// Room for a body of an account that holds so many bytes and may hold so many; it can grow.
-    fn room(&self, account: Uin, used_bytes: u64, limit_bytes: u64) -> Room {
+    pub(super) fn room(&self, account: Uin, used_bytes: u64, limit_bytes: u64) -> Room {
         Room { incoming: self.clone(), account, reserved_bytes: 0, used_bytes, limit_bytes }
     }
 }

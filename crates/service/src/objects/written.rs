@@ -16,6 +16,7 @@ use md5::{Digest, Md5};
 
 use super::files::{CRC64, ObjectFiles, StoredPart, UnfinishedPart};
 use super::put::replace;
+use super::room::Room;
 use super::{MAX_OBJECT_BYTES, PutCondition, check_room_of};
 use crate::{Refusal, Service};
 
@@ -28,10 +29,11 @@ const PART_BYTES: u64 = 128 << 20;
 pub(crate) struct NoRoom;
 
 /// An object that is being written. What was written goes when it is dropped.
-pub(crate) struct ObjectWriter {
+pub(crate) struct ObjectWriter<'a> {
     files: Arc<ObjectFiles>,
-    /// What the object may have at most.
-    room_bytes: u64,
+    room: &'a mut Room,
+    /// What of the room the objects before this one have.
+    before_bytes: u64,
     size_bytes: u64,
     head_bytes: u64,
     writing: Option<UnfinishedPart>,
@@ -42,12 +44,13 @@ pub(crate) struct ObjectWriter {
     head: Option<StoredPart>,
 }
 
-impl ObjectWriter {
-    /// Begins an object that can have `room_bytes`.
-    pub(crate) fn new(files: Arc<ObjectFiles>, room_bytes: u64) -> Self {
+impl<'a> ObjectWriter<'a> {
+    /// Begins an object, which shares the room with those before it, which have so many bytes.
+    pub(crate) fn new(files: Arc<ObjectFiles>, room: &'a mut Room, before_bytes: u64) -> Self {
         Self {
             files,
-            room_bytes: room_bytes.min(MAX_OBJECT_BYTES),
+            room,
+            before_bytes,
             size_bytes: 0,
             head_bytes: 0,
             writing: None,
@@ -69,10 +72,9 @@ impl ObjectWriter {
 
     fn grow(&mut self, len: u64) -> io::Result<()> {
         self.size_bytes += len;
-        if self.size_bytes > self.room_bytes {
-            return Err(io::Error::other(NoRoom));
-        }
-        Ok(())
+        let all_bytes = self.before_bytes + self.size_bytes;
+        let fits = self.size_bytes <= MAX_OBJECT_BYTES && self.room.grow_to(all_bytes).is_ok();
+        if fits { Ok(()) } else { Err(io::Error::other(NoRoom)) }
     }
 
     /// The part that is written, with room for some of `len` bytes, and for how many.
@@ -108,14 +110,14 @@ impl ObjectWriter {
     }
 }
 
-impl Drop for ObjectWriter {
+impl Drop for ObjectWriter<'_> {
     fn drop(&mut self) {
         // A part that is on its way to the disk goes with the others, not at some time afterwards.
         drop(self.wait());
     }
 }
 
-impl Sink for ObjectWriter {
+impl Sink for ObjectWriter<'_> {
     fn append(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         self.grow(bytes.len() as u64)?;
         while !bytes.is_empty() {
@@ -231,10 +233,15 @@ mod tests {
     use kiln_model::{BucketName, RegionId, Uin};
 
     use super::*;
+    use crate::objects::room::Incoming;
 
-    fn begin(dir: &std::path::Path, room_bytes: u64) -> ObjectWriter {
+    fn room(limit_bytes: u64) -> Room {
+        Incoming::default().room(Uin(100_000_000_001), 0, limit_bytes)
+    }
+
+    fn begin<'a>(dir: &std::path::Path, room: &'a mut Room) -> ObjectWriter<'a> {
         let files = ObjectFiles::new(RegionId::from_trusted("here"), dir.join("objects"));
-        ObjectWriter::new(Arc::new(files), room_bytes)
+        ObjectWriter::new(Arc::new(files), room, 100)
     }
 
     fn files_in(dir: &std::path::Path) -> usize {
@@ -244,7 +251,8 @@ mod tests {
     #[test]
     fn what_is_written_is_the_object_over_all_its_parts() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut writer = begin(dir.path(), u64::MAX);
+        let mut room = room(u64::MAX);
+        let mut writer = begin(dir.path(), &mut room);
         writer.reserve_head(4).expect("room");
         writer.append(b"first").expect("written");
         writer.skip(2 * PART_BYTES - 8).expect("skipped");
@@ -278,7 +286,8 @@ mod tests {
     #[test]
     fn what_is_given_up_is_gone() {
         let dir = tempfile::tempdir().expect("a directory");
-        let mut writer = begin(dir.path(), PART_BYTES + 10);
+        let mut room = room(100 + PART_BYTES + 10);
+        let mut writer = begin(dir.path(), &mut room);
         writer.skip(PART_BYTES).expect("room");
         writer.append(b"0123456789").expect("room");
         let error = writer.append(b"!").expect_err("no room");
