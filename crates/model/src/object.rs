@@ -90,6 +90,7 @@ pub struct ObjectDescription {
     pub content_disposition: Option<String>,
     pub content_encoding: Option<String>,
     pub content_language: Option<String>,
+    pub expires: Option<String>,
     /// The user's own names and values.
     pub metadata: BTreeMap<String, String>,
 }

@@ -15,7 +15,8 @@ const ABSENT: [(&str, &str); 7] = [
     ("x-amz-grant-", PRIVATE),
     ("x-amz-website-redirect-location", "Buckets are no websites."),
 ];
-const PRIVATE: &str = "Buckets and objects are private to their account; share an object by a presigned URL.";
+pub(crate) const PRIVATE: &str =
+    "Buckets and objects are private to their account; share an object by a presigned URL.";
 /// ACLs that say what is so anyhow.
 const PRIVATE_ACLS: [&str; 4] = ["private", "default", "bucket-owner-full-control", "bucket-owner-read"];
 const STORAGE_CLASS: &str = "standard";

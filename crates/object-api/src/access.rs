@@ -102,9 +102,24 @@ impl S3Access for Access {
         }
         let holder = self.enabled_key(&secret_id).await?.ok_or_else(unknown_key)?;
         let caller = self.admit(holder, &found).await?;
+        check_expected_owner(context, &caller)?;
         context.extensions_mut().insert(caller);
         Ok(())
     }
+}
+
+/// That the owner whom the request expects is the one who asks: to another's bucket he has no access anyhow.
+fn check_expected_owner(context: &S3AccessContext<'_>, caller: &Caller) -> S3Result<()> {
+    let own = caller.account.uin.to_string();
+    for name in ["x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner"] {
+        if context.headers().get(name).is_some_and(|expected| expected.as_bytes() != own.as_bytes()) {
+            return Err(refused(
+                S3ErrorCode::AccessDenied,
+                "The bucket's owner is not the account that the request expects. Name your own Uin there, or none.",
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Whoever holds a presigned URL for one object must not read another through it.

@@ -11,6 +11,9 @@ use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 use crate::error::{refused, s3_error};
 use crate::s3::caller;
 
+/// Buckets in one page of a listing.
+const MAX_BUCKETS_PAGE: usize = 10_000;
+
 pub(crate) async fn create_bucket(
     service: &Arc<Service>,
     request: S3Request<CreateBucketInput>,
@@ -61,7 +64,24 @@ pub(crate) async fn list_buckets(
     request: S3Request<ListBucketsInput>,
 ) -> S3Result<S3Response<ListBucketsOutput>> {
     let caller = caller(&request)?;
-    let buckets = service.buckets(&caller).await.map_err(s3_error)?;
+    let input = request.input;
+    let limit = input.max_buckets.map_or(Ok(MAX_BUCKETS_PAGE), |most| {
+        let sentence = "max-buckets must be between 1 and 10000.";
+        let most = usize::try_from(most).ok().filter(|most| (1..=MAX_BUCKETS_PAGE).contains(most));
+        most.ok_or_else(|| refused(S3ErrorCode::InvalidArgument, sentence))
+    })?;
+    let after = input.continuation_token.as_deref().map(token_key).transpose()?.unwrap_or_default();
+    let prefix = input.prefix.clone().unwrap_or_default();
+    let mut buckets = service.buckets(&caller).await.map_err(s3_error)?;
+    buckets.sort_by(|one, other| one.name.as_str().cmp(other.name.as_str()));
+    buckets.retain(|bucket| {
+        let name = bucket.name.as_str();
+        let is_there = input.bucket_region.as_deref().is_none_or(|region| region == bucket.region.as_str());
+        name.starts_with(&prefix) && name > after.as_str() && is_there
+    });
+    let is_truncated = buckets.len() > limit;
+    buckets.truncate(limit);
+    let last = buckets.last().filter(|_| is_truncated).map(|bucket| hex::encode(bucket.name.as_str()));
     let buckets = buckets.into_iter().map(|bucket| Bucket {
         bucket_region: Some(bucket.region.to_string()),
         creation_date: Some(timestamp(bucket.created_at)),
@@ -70,7 +90,8 @@ pub(crate) async fn list_buckets(
     Ok(S3Response::new(ListBucketsOutput {
         buckets: Some(buckets.collect()),
         owner: Some(owner(&caller)),
-        ..Default::default()
+        continuation_token: last,
+        prefix: input.prefix,
     }))
 }
 
@@ -114,7 +135,7 @@ pub(crate) async fn list_objects(
         name: Some(input.bucket),
         prefix: Some(encoded.text(asked.prefix)),
         marker: Some(encoded.text(input.marker.unwrap_or_default())),
-        delimiter: input.delimiter.map(|delimiter| encoded.text(delimiter)),
+        delimiter: named_delimiter(input.delimiter, &encoded),
         max_keys: Some(number(page.limit)),
         is_truncated: Some(page.next.is_some()),
         next_marker: page.next.clone().map(|next| encoded.text(next)),
@@ -144,7 +165,7 @@ pub(crate) async fn list_objects_v2(
     let mut output = ListObjectsV2Output {
         name: Some(input.bucket),
         prefix: Some(encoded.text(asked.prefix)),
-        delimiter: input.delimiter.map(|delimiter| encoded.text(delimiter)),
+        delimiter: named_delimiter(input.delimiter, &encoded),
         start_after: input.start_after.map(|key| encoded.text(key)),
         max_keys: Some(number(page.limit)),
         key_count: Some(number(page.objects.len() + page.common_prefixes.len())),
@@ -157,6 +178,11 @@ pub(crate) async fn list_objects_v2(
     let owner = input.fetch_owner.unwrap_or(false).then_some(&caller);
     (output.contents, output.common_prefixes) = contents(page, &encoded, owner);
     Ok(S3Response::new(output))
+}
+
+/// The delimiter that an answer names: an empty one is none.
+pub(crate) fn named_delimiter(delimiter: Option<String>, encoded: &Encoded) -> Option<String> {
+    delimiter.filter(|delimiter| !delimiter.is_empty()).map(|delimiter| encoded.text(delimiter))
 }
 
 fn token_key(token: &str) -> S3Result<String> {

@@ -63,6 +63,11 @@ pub(crate) fn checked_by(
     CheckedBody { stream: stream.boxed(), checksum }
 }
 
+/// What a request says of its body's MD5; also where that is nothing, which s3s takes for no header.
+pub(crate) fn md5_header(headers: &HeaderMap) -> Option<&str> {
+    headers.get("content-md5").map(|value| value.to_str().unwrap_or_default())
+}
+
 /// The MD5 that a request says its body has, in hexadecimal digits.
 pub(crate) fn content_md5(base64: Option<&str>) -> S3Result<Option<String>> {
     let Some(text) = base64 else { return Ok(None) };

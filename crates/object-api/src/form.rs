@@ -24,6 +24,7 @@ use kiln_service::{Caller, PutCondition, PutObject, Refusal, RefusalKind, names_
 use multer::{Field, Multipart};
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
+use crate::absent::refuse_what_is_absent;
 use crate::access::{ABSENT_KEY, Access, Found, unknown_key};
 use crate::checked_body::{checked_by, content_md5};
 use crate::error::{refused, s3_error, signature_error};
@@ -74,8 +75,9 @@ pub(crate) async fn upload(
     fields.insert("bucket".to_owned(), bucket);
     name_file(&mut fields, file.file_name().unwrap_or_default());
     let (caller, lengths) = permit(access, found, &fields).await?;
+    refuse_what_is_absent(&as_headers(&fields))?;
     let put = put_object(&fields)?;
-    let body = checked_by(&checksums(&fields), None, Some(file_bytes(file, lengths)));
+    let body = checked_by(&as_headers(&fields), None, Some(file_bytes(file, lengths)));
     let object = access.service.put_object(&caller, put, body.stream).await.map_err(s3_error)?;
     let location = location(access.service.object_scheme(), host, &object);
     Ok(stored(&fields, &object, &location))
@@ -199,6 +201,7 @@ fn put_object(fields: &Fields) -> S3Result<PutObject> {
         content_disposition: text("content-disposition"),
         content_encoding: text("content-encoding"),
         content_language: text("content-language"),
+        expires: text("expires"),
         metadata: metadata.collect(),
     };
     Ok(PutObject {
@@ -211,11 +214,16 @@ fn put_object(fields: &Fields) -> S3Result<PutObject> {
     })
 }
 
-/// The checksums among the fields, as headers have them.
-fn checksums(fields: &Fields) -> HeaderMap {
-    let checksums = fields.iter().filter(|(name, _)| name.starts_with("x-amz-checksum-"));
-    let headers =
-        checksums.filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?)));
+/// The fields, as headers have them.
+fn as_headers(fields: &Fields) -> HeaderMap {
+    let headers = fields.iter().filter_map(|(name, value)| {
+        let name = match name.strip_prefix("x-cos-") {
+            Some(rest) => format!("x-amz-{rest}"),
+            None if name == "acl" => "x-amz-acl".to_owned(),
+            None => name.clone(),
+        };
+        Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?))
+    });
     headers.collect()
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, HOST, X_CONTENT_TYPE_OPTIONS,
+    AUTHORIZATION, CONTENT_LENGTH, CONTENT_SECURITY_POLICY, DATE, HOST, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
@@ -31,6 +31,7 @@ use crate::lingering::lingering;
 /// The longest document of an error.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
+const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const COS_PREFIX: &str = "x-cos-";
 const AWS_PREFIX: &str = "x-amz-";
 
@@ -121,6 +122,7 @@ async fn answer(
         take_cos_signature(&mut request);
     }
     take_cos_names(&mut request.headers);
+    take_date(&mut request.headers);
     refuse_what_is_absent(&request.headers)?;
     request.extensions.insert(found);
     Ok(next.run(Request::from_parts(request, body)).await)
@@ -191,6 +193,20 @@ fn take_cos_signature(request: &mut Parts) {
     parts.path_and_query = PathAndQuery::try_from(target).ok();
     if let Ok(uri) = Uri::from_parts(parts) {
         request.uri = uri;
+    }
+}
+
+/// Says the time of a request where s3s looks for it: version 4 of AWS's signature may sign `Date` instead. What is made of
+/// it is part of what was signed.
+fn take_date(headers: &mut HeaderMap) {
+    let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    if headers.contains_key(AMZ_DATE) || !text(AUTHORIZATION).is_some_and(|text| text.starts_with("AWS4-")) {
+        return;
+    }
+    let Some(Ok(date)) = text(DATE).map(jiff::fmt::rfc2822::parse) else { return };
+    let date = date.with_time_zone(jiff::tz::TimeZone::UTC).strftime("%Y%m%dT%H%M%SZ").to_string();
+    if let Ok(date) = HeaderValue::from_str(&date) {
+        headers.insert(AMZ_DATE, date);
     }
 }
 

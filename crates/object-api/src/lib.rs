@@ -14,6 +14,7 @@
 
 mod absent;
 mod access;
+mod acl;
 mod bucket_operations;
 mod checked_body;
 mod cors;

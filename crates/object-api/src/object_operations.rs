@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use axum::http::header::{ETAG, LAST_MODIFIED};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kiln_model::ObjectDescription;
 use kiln_service::{CopyObject, OpenObject, PutCondition, PutObject, Service, names_of_host};
@@ -11,7 +12,7 @@ use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use crate::bucket_operations::timestamp;
-use crate::checked_body::{checked, content_md5};
+use crate::checked_body::{checked, content_md5, md5_header};
 use crate::error::{refused, s3_error};
 use crate::s3::caller;
 use crate::versions::only_version;
@@ -25,6 +26,7 @@ pub(crate) async fn put_object(
     let caller = caller(&request)?;
     let stream = request.input.body.take();
     let body = checked(&request, stream);
+    let md5 = content_md5(md5_header(&request.headers))?;
     let input = request.input;
     let put = PutObject {
         bucket: input.bucket,
@@ -35,10 +37,11 @@ pub(crate) async fn put_object(
             content_disposition: input.content_disposition,
             content_encoding: input.content_encoding.and_then(without_chunking),
             content_language: input.content_language,
+            expires: input.expires.as_ref().and_then(http_date),
             metadata: metadata(input.metadata),
         },
         size_bytes: input.content_length.and_then(|length| u64::try_from(length).ok()),
-        md5: content_md5(input.content_md5.as_deref())?,
+        md5,
         condition: put_condition(input.if_match, input.if_none_match)?,
     };
     let object = service.put_object(&caller, put, body.stream).await.map_err(s3_error)?;
@@ -55,10 +58,24 @@ pub(crate) async fn put_object(
     Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
 }
 
+/// A time as headers have it.
+pub(crate) fn http_date(time: &Timestamp) -> Option<String> {
+    let mut text = Vec::new();
+    time.format(TimestampFormat::HttpDate, &mut text).ok()?;
+    String::from_utf8(text).ok()
+}
+
+fn read_http_date(text: &str) -> Option<Timestamp> {
+    Timestamp::parse(TimestampFormat::HttpDate, text).ok()
+}
+
 /// The encoding of an object without the one of its transfer.
 pub(crate) fn without_chunking(encoding: String) -> Option<String> {
+    if !encoding.contains("aws-chunked") {
+        return Some(encoding);
+    }
     let kept: Vec<&str> = encoding.split(',').map(str::trim).filter(|name| *name != "aws-chunked").collect();
-    (!kept.is_empty()).then(|| kept.join(","))
+    (!kept.is_empty()).then(|| kept.join(", "))
 }
 
 pub(crate) fn metadata(given: Option<Metadata>) -> BTreeMap<String, String> {
@@ -72,11 +89,12 @@ pub(crate) fn put_condition(
     match (if_match, if_none_match) {
         (None, None) => Ok(PutCondition::None),
         (None, Some(ETagCondition::Any)) => Ok(PutCondition::Absent),
+        (None, Some(ETagCondition::ETag(etag))) => Ok(PutCondition::Other(etag.into_value())),
         (Some(ETagCondition::Any), None) => Ok(PutCondition::Present(None)),
         (Some(ETagCondition::ETag(etag)), None) => Ok(PutCondition::Present(Some(etag.into_value()))),
         _ => Err(refused(
             S3ErrorCode::NotImplemented,
-            "Of the conditions on writing, If-None-Match: * and If-Match are taken, one of them.",
+            "Of the conditions on writing, one is taken: If-None-Match or If-Match.",
         )),
     }
 }
@@ -97,6 +115,7 @@ macro_rules! said {
             content_disposition: $input.response_content_disposition.or(said.content_disposition),
             content_encoding: $input.response_content_encoding.or(said.content_encoding),
             content_language: $input.response_content_language.or(said.content_language),
+            expires: $input.response_expires.as_ref().and_then(http_date).or(said.expires),
             metadata: said.metadata,
         }
     }};
@@ -108,7 +127,6 @@ pub(crate) async fn get_object(
 ) -> S3Result<S3Response<GetObjectOutput>> {
     let caller = caller(&request)?;
     let input = request.input;
-    refuse_part_number(input.part_number)?;
     only_version(input.version_id.as_deref())?;
     let opened = service.open_object(&caller, &input.bucket, &input.key).await.map_err(s3_error)?;
     let conditions = Conditions {
@@ -118,8 +136,13 @@ pub(crate) async fn get_object(
         if_unmodified_since: input.if_unmodified_since,
     };
     conditions.check(&opened)?;
+    let part = part(&opened, input.part_number, input.range.is_some())?;
+    let parts_count = part.as_ref().and_then(|(_, count)| *count);
     let object = opened.object.clone();
-    let (range, content_range) = range(input.range, object.size_bytes)?;
+    let (range, content_range) = match part {
+        Some((range, _)) => (range.clone(), Some(content_range(&range, object.size_bytes))),
+        None => range(input.range, object.size_bytes)?,
+    };
     let said = said!(object, input);
     let output = GetObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
@@ -130,9 +153,11 @@ pub(crate) async fn get_object(
         content_disposition: said.content_disposition,
         content_encoding: said.content_encoding,
         content_language: said.content_language,
+        expires: said.expires.as_deref().and_then(read_http_date),
         content_type: said.content_type.or_else(|| Some("application/octet-stream".to_owned())),
         e_tag: Some(ETag::Strong(object.etag)),
         last_modified: Some(timestamp(object.modified_at)),
+        parts_count,
         metadata: Some(said.metadata.into_iter().collect()),
         ..Default::default()
     };
@@ -145,7 +170,6 @@ pub(crate) async fn head_object(
 ) -> S3Result<S3Response<HeadObjectOutput>> {
     let caller = caller(&request)?;
     let input = request.input;
-    refuse_part_number(input.part_number)?;
     only_version(input.version_id.as_deref())?;
     let opened = service.open_object(&caller, &input.bucket, &input.key).await.map_err(s3_error)?;
     let conditions = Conditions {
@@ -155,8 +179,13 @@ pub(crate) async fn head_object(
         if_unmodified_since: input.if_unmodified_since,
     };
     conditions.check(&opened)?;
+    let part = part(&opened, input.part_number, input.range.is_some())?;
+    let parts_count = part.as_ref().and_then(|(_, count)| *count);
     let object = opened.object;
-    let (range, content_range) = range(input.range, object.size_bytes)?;
+    let (range, content_range) = match part {
+        Some((range, _)) => (range.clone(), Some(content_range(&range, object.size_bytes))),
+        None => range(input.range, object.size_bytes)?,
+    };
     let said = said!(object, input);
     let output = HeadObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
@@ -166,22 +195,35 @@ pub(crate) async fn head_object(
         content_disposition: said.content_disposition,
         content_encoding: said.content_encoding,
         content_language: said.content_language,
+        expires: said.expires.as_deref().and_then(read_http_date),
         content_type: said.content_type.or_else(|| Some("application/octet-stream".to_owned())),
         e_tag: Some(ETag::Strong(object.etag)),
         last_modified: Some(timestamp(object.modified_at)),
+        parts_count,
         metadata: Some(said.metadata.into_iter().collect()),
         ..Default::default()
     };
     Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
 }
 
-fn refuse_part_number(number: Option<i32>) -> S3Result<()> {
-    match number {
-        None => Ok(()),
-        Some(_) => {
-            Err(refused(S3ErrorCode::NotImplemented, "Objects are read by range, not by part. Use Range."))
-        }
+/// The bytes of the part that is asked for, and how many parts an object has that was uploaded in parts.
+fn part(
+    opened: &OpenObject,
+    number: Option<i32>,
+    has_range: bool,
+) -> S3Result<Option<(Range<u64>, Option<i32>)>> {
+    let Some(number) = number else { return Ok(None) };
+    if has_range {
+        return Err(refused(S3ErrorCode::InvalidRequest, "Ask for a range or for a part, not for both."));
     }
+    let sentence = "The object has no part of that number.";
+    let range = u32::try_from(number).ok().and_then(|number| opened.part(number));
+    let range = range.ok_or_else(|| refused(S3ErrorCode::InvalidPart, sentence))?;
+    Ok(Some((range, opened.count_parts().map(crate::bucket_operations::number))))
+}
+
+fn content_range(range: &Range<u64>, size_bytes: u64) -> String {
+    format!("bytes {}-{}/{size_bytes}", range.start, range.end.saturating_sub(1))
 }
 
 /// The bytes that are asked for, and how the answer names them where they are not all.
@@ -190,7 +232,7 @@ fn range(asked: Option<s3s::dto::Range>, size_bytes: u64) -> S3Result<(Range<u64
     let range = asked
         .check(size_bytes)
         .map_err(|_| refused(S3ErrorCode::InvalidRange, "The range lies behind the object's end."))?;
-    let named = format!("bytes {}-{}/{size_bytes}", range.start, range.end.saturating_sub(1));
+    let named = content_range(&range, size_bytes);
     Ok((range, Some(named)))
 }
 
@@ -227,10 +269,24 @@ impl Conditions {
         if is_known {
             let mut error = S3Error::new(S3ErrorCode::NotModified);
             error.set_status_code(StatusCode::NOT_MODIFIED);
+            error.set_headers(not_modified(etag, &modified));
             return Err(error);
         }
         Ok(())
     }
+}
+
+/// What a reader who has the object already is told of it.
+fn not_modified(etag: &str, modified: &Timestamp) -> HeaderMap {
+    let modified = http_date(modified).and_then(|text| HeaderValue::try_from(text).ok());
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&format!("\"{etag}\"")) {
+        headers.insert(ETAG, value);
+    }
+    if let Some(value) = modified {
+        headers.insert(LAST_MODIFIED, value);
+    }
+    headers
 }
 
 pub(crate) async fn copy_object(
@@ -247,15 +303,22 @@ pub(crate) async fn copy_object(
         if_modified_since: input.copy_source_if_modified_since,
         if_unmodified_since: input.copy_source_if_unmodified_since,
     };
-    conditions.check(&source)?;
+    conditions.check(&source).map_err(of_copy)?;
     let replaces =
         input.metadata_directive.is_some_and(|directive| directive.as_str().eq_ignore_ascii_case("REPLACE"));
+    if !replaces && source.object.bucket.as_str() == input.bucket && source.object.key == input.key {
+        return Err(refused(
+            S3ErrorCode::InvalidRequest,
+            "The copy would be the object itself. Name another key, or change what is said of it (REPLACE).",
+        ));
+    }
     let description = replaces.then(|| ObjectDescription {
         content_type: input.content_type,
         cache_control: input.cache_control,
         content_disposition: input.content_disposition,
         content_encoding: input.content_encoding,
         content_language: input.content_language,
+        expires: input.expires.as_ref().and_then(http_date),
         metadata: metadata(input.metadata),
     });
     let copy = CopyObject { source, bucket: input.bucket, key: input.key, description };
@@ -267,6 +330,16 @@ pub(crate) async fn copy_object(
     };
     let output = CopyObjectOutput { copy_object_result: Some(result), ..Default::default() };
     Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
+}
+
+/// A copy is not made because of a condition: its maker has nothing that would be fresh still.
+fn of_copy(error: S3Error) -> S3Error {
+    match error.code() {
+        S3ErrorCode::NotModified => {
+            refused(S3ErrorCode::PreconditionFailed, "The source is not as the request wants it.")
+        }
+        _ => error,
+    }
 }
 
 /// The bucket and key that a copy is made of. COS's clients put the bucket's host there.
@@ -283,12 +356,27 @@ pub(crate) fn copy_source(source: &CopySource) -> S3Result<(&str, &str)> {
     }
 }
 
+/// What is to be deleted only on a condition must not be deleted without it.
+fn refuse_conditions(are_there: bool) -> S3Result<()> {
+    if !are_there {
+        return Ok(());
+    }
+    let sentence =
+        "Objects are deleted without conditions. Look with HeadObject, then delete without If-Match.";
+    Err(refused(S3ErrorCode::NotImplemented, sentence))
+}
+
 pub(crate) async fn delete_object(
     service: &Arc<Service>,
     request: S3Request<DeleteObjectInput>,
 ) -> S3Result<S3Response<DeleteObjectOutput>> {
     let caller = caller(&request)?;
     only_version(request.input.version_id.as_deref())?;
+    let input = &request.input;
+    let has_condition = input.if_match.is_some()
+        || input.if_match_last_modified_time.is_some()
+        || input.if_match_size.is_some();
+    refuse_conditions(has_condition)?;
     service.delete_objects(&caller, &request.input.bucket, &[request.input.key]).await.map_err(s3_error)?;
     Ok(S3Response::new(DeleteObjectOutput::default()))
 }
@@ -300,7 +388,12 @@ pub(crate) async fn delete_objects(
     let caller = caller(&request)?;
     let quiet = request.input.delete.quiet.unwrap_or(false);
     let objects = request.input.delete.objects;
-    objects.iter().try_for_each(|object| only_version(object.version_id.as_deref()))?;
+    for object in &objects {
+        only_version(object.version_id.as_deref())?;
+        let has_condition =
+            object.e_tag.is_some() || object.last_modified_time.is_some() || object.size.is_some();
+        refuse_conditions(has_condition)?;
+    }
     let keys: Vec<String> = objects.into_iter().map(|object| object.key).collect();
     service.delete_objects(&caller, &request.input.bucket, &keys).await.map_err(s3_error)?;
     let deleted = keys.into_iter().map(|key| DeletedObject { key: Some(key), ..Default::default() });

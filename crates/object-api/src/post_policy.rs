@@ -46,9 +46,9 @@ impl PostPolicy {
             serde_json::from_slice(document).map_err(|_| invalid("it is no JSON object"))?;
         let expiration = document.get("expiration").and_then(Value::as_str);
         let expiration = expiration.ok_or_else(|| invalid("it has no \"expiration\""))?;
-        let expires = expiration
-            .parse()
-            .map_err(|_| invalid("its expiration is no time such as 2026-11-30T12:00:00Z"))?;
+        let expires = Some(expiration).filter(|time| time.contains('T')).and_then(|time| time.parse().ok());
+        let expires =
+            expires.ok_or_else(|| invalid("its expiration is no time such as 2026-11-30T12:00:00Z"))?;
         let conditions = document.get("conditions").and_then(Value::as_array);
         let conditions = conditions.ok_or_else(|| invalid("it has no list of \"conditions\""))?;
         let mut all = Vec::with_capacity(conditions.len());

@@ -8,7 +8,7 @@ use s3s::{S3, S3ErrorCode, S3Request, S3Response, S3Result};
 
 use crate::error::refused;
 use crate::{
-    bucket_operations as buckets, cors_operations as cors, object_operations as objects,
+    acl, bucket_operations as buckets, cors_operations as cors, object_operations as objects,
     upload_operations as uploads, versions,
 };
 
@@ -42,6 +42,10 @@ operations! {
     buckets::list_buckets(ListBucketsInput) -> ListBucketsOutput;
     buckets::get_bucket_location(GetBucketLocationInput) -> GetBucketLocationOutput;
     buckets::get_bucket_versioning(GetBucketVersioningInput) -> GetBucketVersioningOutput;
+    acl::get_bucket_acl(GetBucketAclInput) -> GetBucketAclOutput;
+    acl::put_bucket_acl(PutBucketAclInput) -> PutBucketAclOutput;
+    acl::get_object_acl(GetObjectAclInput) -> GetObjectAclOutput;
+    acl::put_object_acl(PutObjectAclInput) -> PutObjectAclOutput;
     cors::put_bucket_cors(PutBucketCorsInput) -> PutBucketCorsOutput;
     cors::get_bucket_cors(GetBucketCorsInput) -> GetBucketCorsOutput;
     cors::delete_bucket_cors(DeleteBucketCorsInput) -> DeleteBucketCorsOutput;

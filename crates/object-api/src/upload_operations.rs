@@ -8,9 +8,11 @@ use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 
 use crate::bucket_operations::{Encoded, number, timestamp};
-use crate::checked_body::{checked, content_md5};
+use crate::checked_body::{checked, content_md5, md5_header};
 use crate::error::{refused, s3_error};
-use crate::object_operations::{copy_source, crc64_header, metadata, put_condition, without_chunking};
+use crate::object_operations::{
+    copy_source, crc64_header, http_date, metadata, put_condition, without_chunking,
+};
 use crate::s3::caller;
 
 /// Parts in one page of a listing.
@@ -28,6 +30,7 @@ pub(crate) async fn create_multipart_upload(
         content_disposition: input.content_disposition,
         content_encoding: input.content_encoding.and_then(without_chunking),
         content_language: input.content_language,
+        expires: input.expires.as_ref().and_then(http_date),
         metadata: metadata(input.metadata),
     };
     let upload =
@@ -48,6 +51,7 @@ pub(crate) async fn upload_part(
     let caller = caller(&request)?;
     let stream = request.input.body.take();
     let body = checked(&request, stream);
+    let md5 = content_md5(md5_header(&request.headers))?;
     let input = request.input;
     let put = PutPart {
         bucket: input.bucket,
@@ -55,7 +59,7 @@ pub(crate) async fn upload_part(
         upload: input.upload_id,
         number: part_number(input.part_number)?,
         size_bytes: input.content_length.and_then(|length| u64::try_from(length).ok()),
-        md5: content_md5(input.content_md5.as_deref())?,
+        md5,
     };
     let part = service.put_part(&caller, put, body.stream).await.map_err(s3_error)?;
     let sums = body.checksum.get().cloned().unwrap_or_default();
@@ -88,13 +92,13 @@ pub(crate) async fn upload_part_copy(
     let range = match input.copy_source_range.as_deref() {
         None => 0..size_bytes,
         Some(text) => {
-            let range = s3s::dto::Range::parse(text).ok().and_then(|range| range.check(size_bytes).ok());
-            range.ok_or_else(|| {
-                refused(
-                    S3ErrorCode::InvalidRange,
-                    "The range to copy is none, or lies behind the source's end.",
-                )
-            })?
+            let malformed = "The range to copy must be written as bytes=FIRST-LAST.";
+            let range = copied_range(text).ok_or_else(|| refused(S3ErrorCode::InvalidArgument, malformed))?;
+            if range.is_empty() || range.end > size_bytes {
+                let sentence = "The range to copy does not lie within the source.";
+                return Err(refused(S3ErrorCode::InvalidRange, sentence));
+            }
+            range
         }
     };
     let put = PutPart {
@@ -113,6 +117,13 @@ pub(crate) async fn upload_part_copy(
     };
     let output = UploadPartCopyOutput { copy_part_result: Some(result), ..Default::default() };
     Ok(S3Response::with_headers(output, crc64_header(part.crc64)))
+}
+
+/// The range of a source, which has both ends.
+fn copied_range(text: &str) -> Option<std::ops::Range<u64>> {
+    let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
+    let (first, last): (u64, u64) = (first.parse().ok()?, last.parse().ok()?);
+    Some(first..last.checked_add(1)?)
 }
 
 pub(crate) async fn list_parts(

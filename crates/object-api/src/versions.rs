@@ -8,7 +8,7 @@ use kiln_service::{ListObjects, ObjectPage, Service};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 
-use crate::bucket_operations::{Encoded, limit, number, owner, timestamp};
+use crate::bucket_operations::{Encoded, limit, named_delimiter, number, owner, timestamp};
 use crate::error::{refused, s3_error};
 use crate::s3::caller;
 
@@ -61,7 +61,7 @@ pub(crate) async fn list_object_versions(
         prefix: Some(encoded.text(asked.prefix)),
         key_marker: Some(encoded.text(input.key_marker.unwrap_or_default())),
         version_id_marker: input.version_id_marker,
-        delimiter: input.delimiter.map(|delimiter| encoded.text(delimiter)),
+        delimiter: named_delimiter(input.delimiter, &encoded),
         max_keys: Some(number(limit)),
         is_truncated: Some(next.is_some()),
         next_version_id_marker: next.is_some().then(|| NULL.to_owned()),

@@ -2,7 +2,7 @@
 
 use kiln_model::{AppId, Bucket, BucketName, Timestamp};
 
-use super::{MAX_BUCKETS, bucket_to_change, bucket_to_read};
+use super::{MAX_BUCKETS, MAX_UPLOADS, bucket_to_change, bucket_to_read};
 use crate::{Caller, Refusal, Service, actions};
 
 impl Service {
@@ -60,26 +60,31 @@ impl Service {
         bucket_to_read(&mut self.catalog.read().await?, caller, name).await
     }
 
-    /// Removes a bucket that holds nothing.
+    /// Removes a bucket that holds no object. Its unfinished uploads are aborted: nobody could complete them any more.
     ///
     /// # Errors
     /// A [`Refusal`]; then nothing was changed.
     pub async fn delete_bucket(&self, caller: &Caller, name: &str) -> Result<(), Refusal> {
         let mut tx = self.catalog.write().await?;
         let bucket = bucket_to_change(&mut tx, caller, name).await?;
-        let uploads = tx.count_uploads(&bucket.name).await?;
-        if bucket.objects > 0 || uploads > 0 {
+        if bucket.objects > 0 {
             return Err(Refusal::conflict(
                 "BucketNotEmpty",
-                format!(
-                    "Bucket {name} holds {} objects and {uploads} unfinished uploads. Delete and abort them first.",
-                    bucket.objects
-                ),
+                format!("Bucket {name} holds {} objects. Delete them first.", bucket.objects),
             ));
+        }
+        let mut parts = Vec::new();
+        for upload in tx.uploads_of_bucket(&bucket.name, ("", ""), MAX_UPLOADS).await? {
+            parts.extend(tx.delete_upload(&upload).await?);
         }
         tx.delete_bucket(&bucket.name).await?;
         tx.append_operation(&actions::operation(caller, "DeleteBucket", bucket.name.to_string())).await?;
-        Ok(tx.commit().await?)
+        tx.commit().await?;
+        // A region that is no longer configured has nobody who could remove its files.
+        if let Ok(files) = self.object_files(&bucket.region) {
+            files.discard(parts);
+        }
+        Ok(())
     }
 }
 

@@ -175,6 +175,7 @@ fn check_description(description: &ObjectDescription) -> Result<(), Refusal> {
         &description.content_disposition,
         &description.content_encoding,
         &description.content_language,
+        &description.expires,
     ];
     let bytes: usize = headers.iter().filter_map(|value| value.as_deref()).map(str::len).sum::<usize>()
         + description.metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();

@@ -35,6 +35,8 @@ pub enum PutCondition {
     None,
     /// No object of that key.
     Absent,
+    /// No object of that key with this ETag.
+    Other(String),
     /// An object with this ETag; any at all where there is none.
     Present(Option<String>),
 }
@@ -203,6 +205,9 @@ fn check_condition(condition: &PutCondition, present: Option<&Object>) -> Result
     let (holds, wanted) = match condition {
         PutCondition::None => return Ok(()),
         PutCondition::Absent => (present.is_none(), "no object of that key is there"),
+        PutCondition::Other(etag) => {
+            (present.is_none_or(|object| *etag != object.etag), "another object, or none, is there")
+        }
         PutCondition::Present(etag) => (
             present.is_some_and(|object| etag.as_ref().is_none_or(|etag| *etag == object.etag)),
             "the object is there as the request says",
@@ -210,6 +215,12 @@ fn check_condition(condition: &PutCondition, present: Option<&Object>) -> Result
     };
     if holds {
         return Ok(());
+    }
+    if present.is_none() && matches!(condition, PutCondition::Present(_)) {
+        return Err(Refusal::not_found(
+            "NoSuchKey",
+            "It is to take the place of an object that is not there. Leave If-Match out, or check the key.",
+        ));
     }
     Err(Refusal::conflict("PreconditionFailed", format!("It is asked for only if {wanted}; that is not so.")))
 }

@@ -70,6 +70,24 @@ impl Service {
 }
 
 impl OpenObject {
+    /// The bytes of one of its parts. What was put at once is one part.
+    pub fn part(&self, number: u32) -> Option<Range<u64>> {
+        let mut start = 0;
+        for part in self.parts.iter() {
+            let range = start..start + part.size_bytes;
+            if part.number == number {
+                return Some(range);
+            }
+            start = range.end;
+        }
+        None
+    }
+
+    /// How many parts it has, where it was uploaded in parts.
+    pub fn count_parts(&self) -> Option<usize> {
+        self.object.etag.contains('-').then_some(self.parts.len())
+    }
+
     /// Its bytes in a range, which must lie within it.
     pub fn read(
         self,

@@ -186,7 +186,14 @@ impl Service {
         }
         let mut tx = self.catalog.write().await?;
         let bucket = bucket_to_change(&mut tx, caller, bucket).await?;
-        let upload = own_upload(&mut tx, bucket.name.as_str(), key, upload).await?;
+        let upload = match own_upload(&mut tx, bucket.name.as_str(), key, upload).await {
+            Ok(upload) => upload,
+            // Who did not get the answer completes it again.
+            Err(refusal) => {
+                let present = tx.object(&bucket.name, key).await?;
+                return present.filter(|object| is_made_of(object, named)).ok_or(refusal);
+            }
+        };
         let files = self.object_files(&bucket.region)?;
         let (parts, left_out): (Vec<_>, Vec<_>) = tx
             .parts_of_upload(&upload.id)
@@ -269,16 +276,29 @@ fn check_parts(parts: &[Part], named: &[CompletedPart]) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// Whether an object is what an upload with these parts became.
+fn is_made_of(object: &Object, named: &[CompletedPart]) -> bool {
+    let md5s: Vec<&str> = named.iter().map(|part| part.etag.as_str()).collect();
+    etag_of_parts(&md5s).is_ok_and(|etag| etag == object.etag)
+}
+
+/// The ETag of an object in parts, of theirs.
+fn etag_of_parts(md5s: &[&str]) -> Result<String, hex::FromHexError> {
+    let mut md5 = Md5::new();
+    for part in md5s {
+        md5.update(hex::decode(part)?);
+    }
+    Ok(format!("{}-{}", hex::encode(md5.finalize()), md5s.len()))
+}
+
 /// The object that parts make together.
 fn whole(upload: &Upload, parts: &[Part]) -> Result<Object, Refusal> {
     let size_bytes = parts.iter().map(|part| part.size_bytes).sum();
     if size_bytes > MAX_OBJECT_BYTES {
         return Err(too_large(size_bytes, MAX_OBJECT_BYTES));
     }
-    let mut md5 = Md5::new();
-    for part in parts {
-        md5.update(hex::decode(&part.md5).map_err(Refusal::internal)?);
-    }
+    let md5s: Vec<&str> = parts.iter().map(|part| part.md5.as_str()).collect();
+    let etag = etag_of_parts(&md5s).map_err(Refusal::internal)?;
     let crc64 = parts.iter().fold(crc_fast::checksum(CRC64, b""), |sum, part| {
         crc_fast::checksum_combine(CRC64, sum, part.crc64, part.size_bytes)
     });
@@ -287,7 +307,7 @@ fn whole(upload: &Upload, parts: &[Part]) -> Result<Object, Refusal> {
         bucket: upload.bucket.clone(),
         key: upload.key.clone(),
         size_bytes,
-        etag: format!("{}-{}", hex::encode(md5.finalize()), parts.len()),
+        etag,
         crc64,
         description: upload.description.clone(),
         modified_at: Timestamp::now(),
