@@ -4,6 +4,7 @@ What each of them does with gigabytes and with thousands of objects is in test_b
 """
 
 import base64
+import datetime
 import hashlib
 import http.client
 import io
@@ -201,6 +202,73 @@ def test_a_reader_can_want_other_headers(server, alice, bucket):
         assert answer.headers["Content-Security-Policy"] == "sandbox"
     assert client.get_object(**where)["ContentType"] == "text/html"
     client.delete_object(**where)
+
+
+def test_what_tools_expect_of_s3(server, alice, bucket):
+    """What ceph's s3-tests (scripts/s3-tests) found once, and tools of users meet."""
+    client = s3(server, alice)
+    where = {"Bucket": bucket, "Key": "expected"}
+    expires = datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
+    etag = client.put_object(**where, Body=b"body", Expires=expires, ContentEncoding="deflate, gzip")["ETag"]
+    head = client.head_object(**where)
+    assert head["ExpiresString"] == "Wed, 02 Jan 2030 03:04:05 GMT" and head["ContentEncoding"] == "deflate, gzip"
+    # Who has an object already is told which, and a copy for him is none.
+    with pytest.raises(ClientError) as caught:
+        client.get_object(**where, IfNoneMatch=etag)
+    assert caught.value.response["ResponseMetadata"]["HTTPHeaders"]["etag"] == etag
+    copy = {"Bucket": bucket, "Key": "expected-2", "CopySource": where}
+    assert fails("PreconditionFailed", client.copy_object, **copy, CopySourceIfNoneMatch=etag) == 412
+    assert fails("InvalidRequest", client.copy_object, **{**copy, "Key": where["Key"]}) == 400
+    assert fails("NoSuchKey", client.put_object, Bucket=bucket, Key="nothing", Body=b"", IfMatch=etag) == 404
+    assert fails("NotImplemented", client.delete_object, **where, IfMatch='"0"') == 501
+    assert fails("InvalidDigest", client.put_object, **where, Body=b"body", ContentMD5="") == 400
+    assert fails("AccessDenied", client.get_object, **where, ExpectedBucketOwner="100000000000") == 403
+    assert client.get_object(**where, ExpectedBucketOwner=alice.uin)["Body"].read() == b"body"
+    # Access lists say what is so, and may be set to it.
+    (grant,) = client.get_object_acl(**where)["Grants"]
+    assert (grant["Grantee"]["ID"], grant["Permission"]) == (alice.uin, "FULL_CONTROL")
+    client.put_object_acl(**where, ACL="private")
+    client.put_bucket_acl(Bucket=bucket, AccessControlPolicy={"Grants": [grant], "Owner": {"ID": alice.uin}})
+    fails("AccessControlListNotSupported", client.put_bucket_acl, Bucket=bucket, ACL="public-read")
+    client.delete_object(**where)
+
+
+def test_parts_are_read_by_number_and_an_upload_is_completed_again(server, alice, bucket):
+    client = s3(server, alice)
+    where = {"Bucket": bucket, "Key": "in parts"}
+    pieces = [random.Random(number).randbytes(MIB + number) for number in range(3)]
+    upload = {**where, "UploadId": client.create_multipart_upload(**where)["UploadId"]}
+    etags = [client.upload_part(**upload, PartNumber=n + 1, Body=piece)["ETag"] for n, piece in enumerate(pieces)]
+    named = {"Parts": [{"PartNumber": n + 1, "ETag": etag} for n, etag in enumerate(etags)]}
+    done = client.complete_multipart_upload(**upload, MultipartUpload=named)
+    # Who lost the answer asks again.
+    assert client.complete_multipart_upload(**upload, MultipartUpload=named)["ETag"] == done["ETag"]
+    named["Parts"].pop()
+    assert fails("NoSuchUpload", client.complete_multipart_upload, **upload, MultipartUpload=named) == 404
+    for number, piece in enumerate(pieces, 1):
+        got = client.get_object(**where, PartNumber=number)
+        assert got["PartsCount"] == 3 and got["Body"].read() == piece
+    assert fails("InvalidPart", client.get_object, **where, PartNumber=4) == 400
+    upload["UploadId"] = client.create_multipart_upload(**where)["UploadId"]
+    part = {**upload, "PartNumber": 1, "CopySource": where}
+    assert fails("InvalidRange", client.upload_part_copy, **part, CopySourceRange=f"bytes=0-{3 * MIB + 3}") == 416
+    assert fails("InvalidArgument", client.upload_part_copy, **part, CopySourceRange="bytes=0-") == 400
+    client.abort_multipart_upload(**upload)
+    client.delete_object(**where)
+
+
+def test_buckets_are_listed_in_pages_and_go_with_their_unfinished_uploads(server, alice):
+    client, before = s3(server, alice), set(files_of(server))
+    names = [f"pages-{letter}-{app_id(server, alice)}" for letter in "abc"]
+    for name in names:
+        client.create_bucket(Bucket=name)
+    pages = list(client.get_paginator("list_buckets").paginate(Prefix="pages-", PaginationConfig={"PageSize": 2}))
+    assert [[one["Name"] for one in page["Buckets"]] for page in pages] == [names[:2], names[2:]]
+    upload = client.create_multipart_upload(Bucket=names[0], Key="k")["UploadId"]
+    client.upload_part(Bucket=names[0], Key="k", UploadId=upload, PartNumber=1, Body=b"x")
+    for name in names:
+        client.delete_bucket(Bucket=name)
+    wait_until(lambda: set(files_of(server)) <= before, 10, "the part is gone")
 
 
 # ---- COS -------------------------------------------------------------------------------------------------------------
