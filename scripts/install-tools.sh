@@ -26,7 +26,7 @@ packages_of() {
         nbd) echo libnbd-bin nbdkit ;;
         bench) echo fio qemu-utils libnbd-bin ;;
         test) echo e2fsprogs fdisk util-linux mount xorriso curl openssl openssh-client xfsprogs dosfstools mtools ntfs-3g \
-            btrfs-progs libhivex-bin cpio gzip xz-utils zstd lz4 bzip2 rclone vncsnapshot ;;
+            btrfs-progs libhivex-bin cpio gzip xz-utils zstd lz4 bzip2 rclone vncsnapshot chromium ;;
         python | node) echo ;;
         *) die "unknown group '$1' (build guest qemu nbd bench test python node)" ;;
     esac

@@ -452,9 +452,9 @@ class World:
     def bucket(self, caller):
         """A bucket of the account that the caller acts for."""
         account = self.owner if caller in ("full", "read_only", "disabled") else getattr(self, caller)
-        buckets = s3(self.server, account)
+        buckets = s3(account)
         if not buckets.list_buckets()["Buckets"]:
-            buckets.create_bucket(Bucket=f"own-{app_id(self.server, account)}")
+            buckets.create_bucket(Bucket=f"own-{app_id(account)}")
         return buckets.list_buckets()["Buckets"][0]["Name"]
 
     def disks(self):

@@ -62,8 +62,8 @@ def server(make_server):
 
 @pytest.fixture(scope="module")
 def bucket(server, alice):
-    name = f"gigabytes-{app_id(server, alice)}"
-    s3(server, alice).create_bucket(Bucket=name)
+    name = f"gigabytes-{app_id(alice)}"
+    s3(alice).create_bucket(Bucket=name)
     return name
 
 
@@ -88,7 +88,7 @@ class Client:
 
     def __init__(self, server, account, bucket, home):
         self.server, self.account, self.bucket, self.home = server, account, bucket, home
-        self.boto3 = s3(server, account)
+        self.boto3 = s3(account)
         self.environment = self.make_environment()
 
     def command(self, *arguments):
@@ -370,7 +370,7 @@ def test_gigabytes_that_are_interrupted_and_go_on(name, server, alice, bucket, l
 @pytest.fixture(scope="module")
 def many(server, alice):
     """A bucket of 5,000 objects, and their keys."""
-    client, name = s3(server, alice), f"many-{app_id(server, alice)}"
+    client, name = s3(alice), f"many-{app_id(alice)}"
     client.create_bucket(Bucket=name)
     keys = sorted(f"{number % 7}/{number:05}" for number in range(OBJECTS))
     random.Random(1).shuffle(shuffled := list(keys))
@@ -390,7 +390,7 @@ def test_5000_objects_are_listed(name, server, alice, many, tmp_path):
 
 
 def test_5000_objects_are_listed_in_both_versions(server, alice, many):
-    (name, keys), client = many, s3(server, alice)
+    (name, keys), client = many, s3(alice)
     for listing in ("list_objects_v2", "list_objects"):
         pages = client.get_paginator(listing).paginate(Bucket=name)
         assert [found["Key"] for page in pages for found in page["Contents"]] == keys, listing

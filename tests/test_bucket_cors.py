@@ -2,7 +2,7 @@
 
 import pytest
 import requests
-from object_client import app_id, s3, s3_refuses
+from object_clients import app_id, s3, s3_refuses
 from qcloud_cos import CosConfig, CosS3Client
 
 # Other people's clients leave connections to the garbage collector.

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import requests
 from kiln_server import wait_until
-from object_client import app_id, s3
+from object_clients import app_id, s3
 
 # Other people's clients leave connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from conftest import BARE_DISKS, CONFIG
 from kiln_server import wait_until
-from object_client import app_id, s3, s3_refuses
+from object_clients import app_id, s3, s3_refuses
 
 # Other people's clients leave connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")

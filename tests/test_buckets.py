@@ -25,7 +25,7 @@ from botocore.exceptions import ClientError
 from cloud import GUANGZHOU, refused
 from kiln_server import wait_until
 from object_clients import (
-    MIB, app_id, cos, coscmd_environment, files_of, rclone_environment, s3, sha256, sparse_file,
+    MIB, app_id, cos, coscmd_environment, files_of, rclone_environment, s3, s3_refuses, sha256, sparse_file,
 )  # fmt: skip
 
 # Other people's clients leave connections to the garbage collector.
@@ -37,16 +37,13 @@ SHANGHAI = "ap-shanghai"
 
 def fails(code, call, *arguments, **parameters):
     """Asserts that a call fails with an error code of S3; its HTTP status."""
-    with pytest.raises(ClientError) as caught:
-        call(*arguments, **parameters)
-    assert caught.value.response["Error"]["Code"] == code, caught.value
-    return caught.value.response["ResponseMetadata"]["HTTPStatusCode"]
+    return s3_refuses(code, call, *arguments, **parameters)[0]
 
 
 @pytest.fixture(scope="module")
 def bucket(server, alice):
-    name = f"tests-{app_id(server, alice)}"
-    s3(server, alice).create_bucket(Bucket=name)
+    name = f"tests-{app_id(alice)}"
+    s3(alice).create_bucket(Bucket=name)
     return name
 
 
@@ -59,13 +56,13 @@ def large(tmp_path_factory, seed):
 
 
 def test_buckets_are_made_found_and_removed(server, alice, bob):
-    client, number = s3(server, alice), app_id(server, alice)
+    client, number = s3(alice), app_id(alice)
     name = f"short-lived-{number}"
     client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": SHANGHAI})
     assert client.get_bucket_location(Bucket=name)["LocationConstraint"] == SHANGHAI
     assert client.head_bucket(Bucket=name)["BucketRegion"] == SHANGHAI
     assert name in [found["Name"] for found in client.list_buckets()["Buckets"]]
-    assert name not in [found["Name"] for found in s3(server, bob).list_buckets()["Buckets"]]
+    assert name not in [found["Name"] for found in s3(bob).list_buckets()["Buckets"]]
     assert fails("BucketAlreadyOwnedByYou", client.create_bucket, Bucket=name) == 409
     client.put_object(Bucket=name, Key="k", Body=b"v")
     assert fails("BucketNotEmpty", client.delete_bucket, Bucket=name) == 409
@@ -77,7 +74,7 @@ def test_buckets_are_made_found_and_removed(server, alice, bob):
 
 
 def test_an_object_comes_back_with_what_was_said_of_it(server, alice, bucket):
-    client = s3(server, alice)
+    client = s3(alice)
     body = random.Random(1).randbytes(3 * MIB + 17)
     said = {"ContentType": "text/plain", "CacheControl": "no-store", "Metadata": {"colour": "blue"}}
     put = client.put_object(Bucket=bucket, Key="dir/ü + &.bin", Body=body, **said)
@@ -92,7 +89,7 @@ def test_an_object_comes_back_with_what_was_said_of_it(server, alice, bucket):
 
 
 def test_what_is_replaced_or_deleted_leaves_no_file(server, alice, bucket):
-    client, before = s3(server, alice), set(files_of(server))
+    client, before = s3(alice), set(files_of(server))
     for body in (b"one", b"two"):
         client.put_object(Bucket=bucket, Key="replaced", Body=body)
     wait_until(lambda: len(set(files_of(server)) - before) == 1, 10, "only the second is there")
@@ -103,7 +100,7 @@ def test_what_is_replaced_or_deleted_leaves_no_file(server, alice, bucket):
 
 
 def test_ranges_and_conditions(server, alice, bucket):
-    client = s3(server, alice)
+    client = s3(alice)
     body = random.Random(2).randbytes(2 * MIB)
     etag = client.put_object(Bucket=bucket, Key="ranges", Body=body)["ETag"]
 
@@ -124,7 +121,7 @@ def test_ranges_and_conditions(server, alice, bucket):
 
 
 def test_a_large_file_in_parts_and_back(server, alice, bucket, large, tmp_path):
-    client = s3(server, alice)
+    client = s3(alice)
     parts = TransferConfig(multipart_threshold=8 * MIB, multipart_chunksize=8 * MIB, max_concurrency=4)
     client.upload_file(str(large), bucket, "large.raw", Config=parts)
     head = client.head_object(Bucket=bucket, Key="large.raw")
@@ -144,7 +141,7 @@ def test_a_large_file_in_parts_and_back(server, alice, bucket, large, tmp_path):
 
 
 def test_an_upload_that_was_interrupted_goes_on(server, alice, bucket):
-    client = s3(server, alice)
+    client = s3(alice)
     pieces = [random.Random(number).randbytes(2 * MIB) for number in range(4)]
     where = {"Bucket": bucket, "Key": "resumed"}
     upload = client.create_multipart_upload(**where)["UploadId"]
@@ -152,7 +149,7 @@ def test_an_upload_that_was_interrupted_goes_on(server, alice, bucket):
         client.upload_part(**where, UploadId=upload, PartNumber=number, Body=pieces[number - 1])
     server.kill()
     server.start()
-    client = s3(server, alice)
+    client = s3(alice)
     found = client.list_multipart_uploads(Bucket=bucket)["Uploads"]
     assert [(one["Key"], one["UploadId"]) for one in found] == [("resumed", upload)]
     assert [part["PartNumber"] for part in client.list_parts(**where, UploadId=upload)["Parts"]] == [1, 3]
@@ -169,7 +166,7 @@ def test_an_upload_that_was_interrupted_goes_on(server, alice, bucket):
 
 
 def test_presigned_urls_read_and_write_for_their_time(server, alice, bucket):
-    client = s3(server, alice)
+    client = s3(alice)
     where = {"Bucket": bucket, "Key": "presigned"}
     put = client.generate_presigned_url("put_object", Params=where, ExpiresIn=60)
     with urllib.request.urlopen(urllib.request.Request(put, data=b"by a browser", method="PUT")) as answer:
@@ -191,7 +188,7 @@ def test_presigned_urls_read_and_write_for_their_time(server, alice, bucket):
 
 
 def test_a_reader_can_want_other_headers(server, alice, bucket):
-    client, where = s3(server, alice), {"Bucket": bucket, "Key": "renamed"}
+    client, where = s3(alice), {"Bucket": bucket, "Key": "renamed"}
     client.put_object(**where, Body=b"x", ContentType="text/html", ContentLanguage="de")
     wanted = {"ResponseContentType": "application/zip", "ResponseContentDisposition": 'attachment; filename="ü.zip"'}
     url = client.generate_presigned_url("get_object", Params={**where, **wanted})
@@ -206,7 +203,7 @@ def test_a_reader_can_want_other_headers(server, alice, bucket):
 
 def test_what_tools_expect_of_s3(server, alice, bucket):
     """What ceph's s3-tests (scripts/s3-tests) found once, and tools of users meet."""
-    client = s3(server, alice)
+    client = s3(alice)
     where = {"Bucket": bucket, "Key": "expected"}
     expires = datetime.datetime(2030, 1, 2, 3, 4, 5, tzinfo=datetime.timezone.utc)
     etag = client.put_object(**where, Body=b"body", Expires=expires, ContentEncoding="deflate, gzip")["ETag"]
@@ -234,7 +231,7 @@ def test_what_tools_expect_of_s3(server, alice, bucket):
 
 
 def test_parts_are_read_by_number_and_an_upload_is_completed_again(server, alice, bucket):
-    client = s3(server, alice)
+    client = s3(alice)
     where = {"Bucket": bucket, "Key": "in parts"}
     pieces = [random.Random(number).randbytes(MIB + number) for number in range(3)]
     upload = {**where, "UploadId": client.create_multipart_upload(**where)["UploadId"]}
@@ -258,8 +255,8 @@ def test_parts_are_read_by_number_and_an_upload_is_completed_again(server, alice
 
 
 def test_buckets_are_listed_in_pages_and_go_with_their_unfinished_uploads(server, alice):
-    client, before = s3(server, alice), set(files_of(server))
-    names = [f"pages-{letter}-{app_id(server, alice)}" for letter in "abc"]
+    client, before = s3(alice), set(files_of(server))
+    names = [f"pages-{letter}-{app_id(alice)}" for letter in "abc"]
     for name in names:
         client.create_bucket(Bucket=name)
     pages = list(client.get_paginator("list_buckets").paginate(Prefix="pages-", PaginationConfig={"PageSize": 2}))
@@ -275,7 +272,7 @@ def test_buckets_are_listed_in_pages_and_go_with_their_unfinished_uploads(server
 
 
 def test_the_sdk_of_cos(server, alice, large, tmp_path):
-    client, name = cos(server, alice, region=SHANGHAI), f"of-cos-{app_id(server, alice)}"
+    client, name = cos(server, alice, region=SHANGHAI), f"of-cos-{app_id(alice)}"
     client.create_bucket(Bucket=name)
     assert client.get_bucket_location(Bucket=name)["LocationConstraint"] == SHANGHAI
     body = random.Random(3).randbytes(MIB)
@@ -366,7 +363,7 @@ def test_rclone(server, alice, bucket, large, tmp_path):
     rclone("check", "--download", source, f"kiln:{bucket}/rclone")
     assert sorted(rclone("lsf", "-R", f"kiln:{bucket}/rclone").split()) == ["below/", "below/small", "large.raw"]
     rclone("purge", f"kiln:{bucket}/rclone")
-    assert "Contents" not in s3(server, alice).list_objects_v2(Bucket=bucket, Prefix="rclone")
+    assert "Contents" not in s3(alice).list_objects_v2(Bucket=bucket, Prefix="rclone")
 
 
 # ---- what is refused -------------------------------------------------------------------------------------------------
@@ -382,11 +379,11 @@ def nothing_published(server, alice, bucket):
 
 
 def keys(server, account, bucket):
-    return [found["Key"] for found in s3(server, account).list_objects_v2(Bucket=bucket).get("Contents", [])]
+    return [found["Key"] for found in s3(account).list_objects_v2(Bucket=bucket).get("Contents", [])]
 
 
 def test_bad_uploads(server, alice, bucket, nothing_published):
-    client = s3(server, alice)
+    client = s3(alice)
     where = {"Bucket": bucket, "Key": "bad"}
     upload = client.create_multipart_upload(**where)["UploadId"]
     where_part = {**where, "UploadId": upload}
@@ -411,7 +408,7 @@ def test_bad_uploads(server, alice, bucket, nothing_published):
 
 
 def test_wrong_checksums(server, alice, bucket, nothing_published):
-    client = s3(server, alice)
+    client = s3(alice)
     where = {"Bucket": bucket, "Key": "bad", "Body": b"body"}
     other = hashlib.md5(b"other")
     assert fails("BadDigest", client.put_object, **where, ContentMD5=base64.b64encode(other.digest()).decode()) == 400
@@ -422,7 +419,7 @@ def test_wrong_checksums(server, alice, bucket, nothing_published):
 
 
 def test_bodies_that_are_too_large_or_break_off(server, alice, bucket, nothing_published):
-    url = s3(server, alice).generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "bad"}, ExpiresIn=60)
+    url = s3(alice).generate_presigned_url("put_object", Params={"Bucket": bucket, "Key": "bad"}, ExpiresIn=60)
     target = url.removeprefix(server.objects_endpoint)
     address = server.objects_endpoint.removeprefix("http://")
     connection = http.client.HTTPConnection(address, timeout=30)
@@ -442,7 +439,7 @@ def test_bodies_that_are_too_large_or_break_off(server, alice, bucket, nothing_p
 
 
 def test_an_object_is_its_only_version(server, alice, bucket):
-    client = s3(server, alice)
+    client = s3(alice)
     keys = [f"versions/{name}" for name in ("a", "b/1", "b/2", "c")]
     for key in keys:
         client.put_object(Bucket=bucket, Key=key, Body=b"x")
@@ -462,7 +459,7 @@ def test_an_object_is_its_only_version(server, alice, bucket):
 
 
 def test_what_is_asked_for_and_not_there_is_refused(server, alice, bucket, nothing_published):
-    client = s3(server, alice)
+    client = s3(alice)
     where = {"Bucket": bucket, "Key": "bad"}
     for code, asked in [
         ("AccessControlListNotSupported", {"ACL": "public-read"}),
@@ -479,7 +476,7 @@ def test_what_is_asked_for_and_not_there_is_refused(server, alice, bucket, nothi
 
 
 def test_keys_that_would_be_paths_above(server, alice, bucket, nothing_published):
-    client = s3(server, alice)
+    client = s3(alice)
     for key in ("a/../b", "..", "../../../etc/passwd"):
         url = f"{server.objects_endpoint}/{bucket}/{key}"
         fails("InvalidURI", client.create_multipart_upload, Bucket=bucket, Key=key)
@@ -489,7 +486,7 @@ def test_keys_that_would_be_paths_above(server, alice, bucket, nothing_published
 
 
 def test_buckets_are_private_to_their_account(server, alice, bob, bucket, nothing_published):
-    stranger = s3(server, bob)
+    stranger = s3(bob)
     where = {"Bucket": bucket, "Key": "ranges"}
     for call, parameters in [
         (stranger.get_object, where),
@@ -501,7 +498,7 @@ def test_buckets_are_private_to_their_account(server, alice, bob, bucket, nothin
         (stranger.delete_bucket, {"Bucket": bucket}),
     ]:
         assert fails("AccessDenied", call, **parameters) == 403
-    own = f"bobs-{app_id(server, bob)}"
+    own = f"bobs-{app_id(bob)}"
     stranger.create_bucket(Bucket=own)
     assert fails("AccessDenied", stranger.copy_object, Bucket=own, Key="k", CopySource=where) == 403
     stranger.delete_bucket(Bucket=own)
@@ -510,9 +507,9 @@ def test_buckets_are_private_to_their_account(server, alice, bob, bucket, nothin
 def test_a_disabled_key_signs_nothing(server, bob):
     key = server.operator().kiln("CreateApiKey", Uin=bob.uin)
     second = server.account({"Uin": bob.uin, **key})
-    assert s3(server, second).list_buckets()["Buckets"] == []
+    assert s3(second).list_buckets()["Buckets"] == []
     bob.kiln("ModifyApiKey", TargetSecretId=second.secret_id, Enabled=False)
-    assert fails("InvalidAccessKeyId", s3(server, second).list_buckets) == 403
+    assert fails("InvalidAccessKeyId", s3(second).list_buckets) == 403
     with pytest.raises(urllib.error.HTTPError) as caught:
         urllib.request.urlopen(server.objects_endpoint)
     assert caught.value.code == 403
@@ -522,8 +519,8 @@ def test_nothing_is_half_there_after_kills(make_server, seed):
     """Puts go on while the server is killed again and again; then every object is whole, and no file is without one."""
     server = make_server().start()
     account, chance = server.create_account("writer"), random.Random(seed)
-    name = f"killed-{app_id(server, account)}"
-    s3(server, account).create_bucket(Bucket=name)
+    name = f"killed-{app_id(account)}"
+    s3(account).create_bucket(Bucket=name)
     attempted, acknowledged, stop = {}, {}, threading.Event()
 
     def write(worker):
@@ -535,7 +532,7 @@ def test_nothing_is_half_there_after_kills(make_server, seed):
             key = f"{worker}/again" if number % 3 == 0 else f"{worker}/{number}"
             attempted.setdefault(key, set()).add(hashlib.md5(body).hexdigest())
             try:
-                s3(server, account).put_object(Bucket=name, Key=key, Body=io.BytesIO(body))
+                s3(account).put_object(Bucket=name, Key=key, Body=io.BytesIO(body))
                 acknowledged[key] = True
             except Exception:  # Whatever a client says of a server that is gone.
                 stop.wait(0.05)
@@ -552,7 +549,7 @@ def test_nothing_is_half_there_after_kills(make_server, seed):
         writer.join()
     server.kill()
     server.start()
-    client = s3(server, account)
+    client = s3(account)
     found = client.list_objects_v2(Bucket=name).get("Contents", [])
     assert found
     for one in found:
@@ -567,12 +564,12 @@ def test_nothing_is_half_there_after_kills(make_server, seed):
 
 @pytest.fixture(scope="module")
 def disk_object(server, alice, bucket, files, small_disk):
-    s3(server, alice).upload_file(str(files / "small.qcow2"), bucket, "disks/small disk.qcow2")
+    s3(alice).upload_file(str(files / "small.qcow2"), bucket, "disks/small disk.qcow2")
     return "disks/small disk.qcow2"
 
 
 def test_imports_read_own_objects_in_place(server, alice, bucket, disk_object, small_disk):
-    client = s3(server, alice)
+    client = s3(alice)
     path = "disks/small%20disk.qcow2"
     urls = {
         "s3": f"s3://{bucket}/{path}",
@@ -600,7 +597,7 @@ def test_imports_of_others_objects_need_a_signature(server, alice, operator, buc
     refused(bad, alice.call, "ImportImage", ImageUrl=f"s3://{bucket}/nothing", **wanted)
     refused(bad, alice.call, "ImportImage", ImageUrl="s3://no-such-1250000000/x", **wanted)
     by_cos = cos(server, alice).get_presigned_url(Method="GET", Bucket=bucket, Key=disk_object, Expired=60)
-    by_aws = s3(server, alice).generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": disk_object})
+    by_aws = s3(alice).generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": disk_object})
     operator.imported(by_cos, "of-alice-by-cos")
     operator.imported(by_aws, "of-alice-by-aws")
 
@@ -608,7 +605,7 @@ def test_imports_of_others_objects_need_a_signature(server, alice, operator, buc
 def test_the_command_line_of_buckets(server, alice, large, tmp_path):
     run = lambda *arguments, **options: server.run(*arguments, account=alice, **options)  # noqa: E731
     name = run("bucket", "create", "by-hand").stdout.strip()
-    assert name == f"by-hand-{app_id(server, alice)}"
+    assert name == f"by-hand-{app_id(alice)}"
     run("object", "put", large, "by-hand/dir/large file")
     listed = server.json("object", "list", "by-hand", "--prefix", "dir/", account=alice)["Objects"]
     assert [(found["Key"], found["Size"]) for found in listed] == [("dir/large file", LARGE_BYTES)]
@@ -626,7 +623,7 @@ def test_the_command_line_of_buckets(server, alice, large, tmp_path):
 
 
 def test_put_goes_on_where_it_stopped(server, alice, bucket, large):
-    client, key = s3(server, alice), "half.raw"
+    client, key = s3(alice), "half.raw"
     upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
     with large.open("rb") as file:
         for number in (1, 2, 3):
@@ -642,6 +639,6 @@ def test_image_import_takes_a_file_of_this_machine(server, alice, files, small_d
     arguments = ["--os-type", "Debian", "--os-version", "12", "--name", "by-hand"]
     images = server.json("image", "import", files / "small.qcow2", *arguments, account=alice)["ImageSet"]
     assert images[0]["ImageState"] == "NORMAL"
-    assert keys(server, alice, f"imports-{app_id(server, alice)}") == [], "the upload is gone after the import"
+    assert keys(server, alice, f"imports-{app_id(alice)}") == [], "the upload is gone after the import"
     told = server.run("image", "import", files / "nothing", *arguments, account=alice, check=False)
     assert told.returncode != 0 and "nothing" in told.stderr

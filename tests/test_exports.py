@@ -80,9 +80,9 @@ ACCOUNTS = []
 def new_bucket(server, account, name, region=GUANGZHOU):
     if account not in ACCOUNTS:
         ACCOUNTS.append(account)
-    name = f"{name}-{app_id(server, account)}"
+    name = f"{name}-{app_id(account)}"
     where = {} if region == GUANGZHOU else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    s3(server, account).create_bucket(Bucket=name, **where)
+    s3(account).create_bucket(Bucket=name, **where)
     return name
 
 
@@ -167,7 +167,7 @@ def test_each_format_reads_back(server, alice, bucket, image, small_disk, tmp_pa
     same(file, form, small_disk)
     if form == "qcow2":
         run("qemu-img", "check", file)
-    head = s3(server, alice).head_object(Bucket=bucket, Key=keys[0])
+    head = s3(alice).head_object(Bucket=bucket, Key=keys[0])
     assert head["ResponseMetadata"]["HTTPHeaders"]["x-cos-hash-crc64ecma"] == str(CRC64(file.read_bytes()))
     # Zeros take no place on the server, either.
     stored = sum(path.stat().st_blocks * 512 for path in files_of(server))
@@ -183,7 +183,7 @@ def test_images_are_exported_together_under_their_prefixes(server, alice, bucket
     second = alice.imported(host.url("small.qcow2"), "second")
     keys = exported(alice, bucket, image, second, FileNamePrefixList=["a", "nightly/b"], ExportFormat="QCOW2")
     assert [key.partition("_img-")[0] for key in keys] == ["a", "nightly/b"]
-    assert sorted(one["Key"] for one in listed(s3(server, alice), bucket)) == sorted(keys)
+    assert sorted(one["Key"] for one in listed(s3(alice), bucket)) == sorted(keys)
     for key in keys:
         same(fetched(alice, bucket, key, tmp_path), "qcow2", small_disk)
     # Once more: what has the name is replaced.
@@ -196,7 +196,7 @@ def test_a_dry_run_writes_nothing(server, alice, bucket, image):
     before = len(alice.tasks())
     number, keys = export(alice, bucket, image, DryRun=True, OnlyExportRootDisk=True, RoleName="CVM_QcsRole")
     assert (number, keys) == (0, []) and len(alice.tasks()) == before
-    assert listed(s3(server, alice), bucket) == []
+    assert listed(s3(alice), bucket) == []
 
 
 # ---- what refuses it -------------------------------------------------------------------------------------------------
@@ -235,9 +235,9 @@ def test_refusals(server, alice, bob, bucket, image, host, small_disk):
         host.url("small.qcow2"), "byol", OsType="Windows Server 2012", OsVersion="R2", LicenseType="BYOL"
     )
     export(alice, bucket, own, DryRun=True)
-    assert listed(s3(server, alice), bucket) == []
+    assert listed(s3(alice), bucket) == []
     alice.call("DeleteImages", ImageIds=[windows, own, failing])
-    s3(server, alice).delete_bucket(Bucket=elsewhere)
+    s3(alice).delete_bucket(Bucket=elsewhere)
 
 
 def test_no_set_of_requests_gets_past_the_limit(server, operator, alice, bucket, image):
@@ -270,7 +270,7 @@ def test_an_account_whose_buckets_are_full_exports_nothing(make_server, host, sm
     account = server.create_account("full")
     bucket = new_bucket(server, account, "full")
     image = account.imported(host.url("small.qcow2"), "small")
-    client = s3(server, account)
+    client = s3(account)
     hole = bytes(MIB)
     upload = {"Bucket": bucket, "Key": "hole"}
     part = client.put_object(**upload, Body=hole * 64)
@@ -298,14 +298,14 @@ def test_a_cancelled_export_leaves_nothing(server, alice, bucket, large_image):
     alice.kiln("CancelTask", TaskId=str(number))
     task = ended(alice, number)
     assert (task["State"], task["ErrorCode"]) == ("CANCELLED", "FailedOperation.TaskCancelled")
-    assert listed(s3(server, alice), bucket) == []
+    assert listed(s3(alice), bucket) == []
 
 
 def test_the_bucket_goes_meanwhile(server, alice, large_image):
     bucket = new_bucket(server, alice, "short-lived")
     number, _ = export(alice, bucket, large_image, ExportFormat="VMDK")
     under_way(alice, number)
-    s3(server, alice).delete_bucket(Bucket=bucket)
+    s3(alice).delete_bucket(Bucket=bucket)
     task = ended(alice, number)
     assert (task["State"], task["ErrorCode"]) == ("FAILED", "InvalidParameterValue.BucketNotFound")
     entry = alice.kiln("DescribeOperations", ActionName="ExportImages", Limit=1)["OperationSet"][0]
@@ -335,7 +335,7 @@ def test_kiln_is_killed_meanwhile(server, alice, bucket, large_image, large_disk
         time.sleep(chance.uniform(0, 0.5))
         server.kill()
         server.start()
-        found = [one["Key"] for one in listed(s3(server, alice), bucket)]
+        found = [one["Key"] for one in listed(s3(alice), bucket)]
         assert found == ([key] if task_of(alice, number)["State"] == "SUCCEEDED" else [])
     task = ended(alice, number)
     assert task["State"] == "SUCCEEDED" and task["Attempts"] > 1, task
@@ -363,7 +363,7 @@ def test_the_disk_becomes_full_meanwhile(make_server, host, small_disk, small_fi
     account = server.create_account("cramped")
     bucket = new_bucket(server, account, "cramped")
     image = account.imported(host.url("small.qcow2"), "small")
-    client = s3(server, account)
+    client = s3(account)
     left = subprocess.run(["df", "--output=avail", "-B1", small_file_system], capture_output=True, text=True).stdout
     client.put_object(Bucket=bucket, Key="filler", Body=random.Random(1).randbytes(int(left.split()[1]) - 10 * MIB))
     number, _ = export(account, bucket, image, ExportFormat="RAW")
@@ -393,7 +393,7 @@ def test_the_command_line_makes_a_file(server, alice, image, small_disk, tmp_pat
     same(tmp_path / "disk", "raw", small_disk)
     assert (tmp_path / "disk").stat().st_blocks * 512 < 40 * MIB, "what has no content is a hole here, too"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk", "disk.qcow2"]
-    assert listed(s3(server, alice), f"exports-{app_id(server, alice)}") == []
+    assert listed(s3(alice), f"exports-{app_id(alice)}") == []
     for arguments, sentence in [
         ([file], "it is there already"),
         ([tmp_path / "disk.vdi"], "give one by --format"),
@@ -404,17 +404,17 @@ def test_the_command_line_makes_a_file(server, alice, image, small_disk, tmp_pat
         assert failed.returncode != 0 and sentence in failed.stderr, failed.stderr
     before = len(export_tasks(alice))
     run_kiln("--bucket", "exports", "--format", "vhd", "--prefix", "nightly")
-    [key] = [one["Key"] for one in listed(s3(server, alice), f"exports-{app_id(server, alice)}")]
+    [key] = [one["Key"] for one in listed(s3(alice), f"exports-{app_id(alice)}")]
     assert key.startswith(f"nightly_{image}_system_") and key.endswith(".vhd") and len(export_tasks(alice)) == before + 1
-    clear(alice, f"exports-{app_id(server, alice)}")
+    clear(alice, f"exports-{app_id(alice)}")
 
 
 def test_the_command_line_goes_on_with_a_download(server, alice, image, small_disk, tmp_path):
-    whole, file, bucket = tmp_path / "whole.vmdk", tmp_path / "disk.vmdk", f"exports-{app_id(server, alice)}"
+    whole, file, bucket = tmp_path / "whole.vmdk", tmp_path / "disk.vmdk", f"exports-{app_id(alice)}"
     export_to = lambda *arguments, **options: server.run("image", "export", image, *arguments, account=alice, **options)  # noqa: E731
     export_to(whole, "--keep-object")
     before = len(export_tasks(alice))
-    [found] = listed(s3(server, alice), bucket)
+    [found] = listed(s3(alice), bucket)
     unfinished = tmp_path / f".disk.vmdk.unfinished-{found['ETag'].strip(chr(34))}"
     (tmp_path / ".disk.vmdk.unfinished-of-another").write_bytes(b"stale")
     unfinished.write_bytes(b"not what the server has")
@@ -424,5 +424,5 @@ def test_the_command_line_goes_on_with_a_download(server, alice, image, small_di
     export_to(file)
     assert file.read_bytes() == whole.read_bytes() and len(export_tasks(alice)) == before, "nothing was exported again"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["disk.vmdk", "whole.vmdk"]
-    assert listed(s3(server, alice), bucket) == []
+    assert listed(s3(alice), bucket) == []
     same(file, "vmdk", small_disk)

@@ -23,7 +23,7 @@ from botocore.exceptions import SSLError
 from cloud import Account
 from conftest import BARE_DISKS
 from kiln_server import wait_until
-from object_client import s3
+from object_clients import s3
 from qcloud_cos import CosClientError, CosConfig, CosS3Client
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 

@@ -105,6 +105,9 @@ impl Tx {
     /// What was used in a month: a line for each instance, image and price, in a stable order.
     pub async fn usage(&mut self, asked: &UsageQuery) -> Result<Vec<UsageLine>> {
         let (start, end) = (asked.month.start().0, asked.month.end().0.min(asked.now.0));
+        if end <= start {
+            return Ok(Vec::new());
+        }
         let mut select = Builder::new(
             "SELECT owner, region, instance, instance_type, image, fee_image, provider, machine_per_hour,
                 image_per_hour, SUM(until - since) AS millis
