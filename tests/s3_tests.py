@@ -138,15 +138,17 @@ class Suite:
         why = next((why for names, errors, why in REASONS if re.search(names, name) and re.search(errors, error)), "")
         return group, "absent" if outcome == "failed" and why else outcome, why
 
+    def defects(self):
+        """The tests that failed without a reason."""
+        return [test for test in self.outcomes if self.verdict(test)[1] == "failed"]
+
     def print_summary(self, write):
-        table, whys, defects = {}, {}, []
+        table, whys, defects = {}, {}, self.defects()
         for test in self.outcomes:
             group, outcome, why = self.verdict(test)
             table.setdefault(group, Counter())[outcome] += 1
             if outcome == "absent":
                 whys.setdefault(group, Counter())[why] += 1
-            if outcome == "failed":
-                defects.append(test)
         write("| group | tests | passed | not applicable | why |")
         write("|---|---|---|---|---|")
         order = [name for name, _ in PRESENT] + [name for name, *_ in ABSENT]
@@ -158,7 +160,6 @@ class Suite:
         write(f"| all | {total.total()} | {total['passed']} | {total['absent']} | |")
         write("")
         write(f"{len(defects)} defects" + "".join(f"\n  {test}: {self.errors[test]}" for test in defects))
-        return not defects
 
 
 def pytest_configure(config):
@@ -183,6 +184,10 @@ def pytest_runtest_makereport(item, call):
         suite.errors.setdefault(item.nodeid, f"{call.when}: {call.excinfo.type.__name__}: {call.excinfo.value}".splitlines()[0])
 
 
+def pytest_sessionfinish(session):
+    session.exitstatus = 1 if session.config.suite.defects() else 0
+
+
 def pytest_terminal_summary(terminalreporter, config):
     terminalreporter.write_line("")
-    config.suite.is_good = config.suite.print_summary(terminalreporter.write_line)
+    config.suite.print_summary(terminalreporter.write_line)
