@@ -201,7 +201,7 @@ def test_a_reader_can_want_other_headers(server, alice, bucket):
     client.delete_object(**where)
 
 
-def test_what_tools_expect_of_s3(server, alice, bucket):
+def test_what_tools_expect_of_s3(alice, bucket):
     """What ceph's s3-tests (scripts/s3-tests) found once, and tools of users meet."""
     client = s3(alice)
     where = {"Bucket": bucket, "Key": "expected"}

@@ -130,8 +130,8 @@ def describe_everything(calls, image, instance):
 
 
 def work_on_images(calls, image, instance, bob):
-    bucket = f"exports-{app_id(bob.server, calls.account)}"
-    s3(bob.server, calls.account).create_bucket(Bucket=bucket)
+    bucket = f"exports-{app_id(calls.account)}"
+    s3(calls.account).create_bucket(Bucket=bucket)
     calls.ask("ExportImages", BucketName=bucket, ImageIds=[image], ExportFormat="QCOW2", FileNamePrefixList=["nightly"])
     calls.ask("ExportImages", BucketName=bucket, ImageIds=[image], DryRun=True)
     created = calls.ask("CreateImage", InstanceId=instance, ImageName="created")["ImageId"]

@@ -17,8 +17,8 @@ from cloud import BEIJING, GUANGZHOU, refused
 from conftest import BARE_DISKS, CONFIG
 from image_files import run, system_disk
 from kiln_server import wait_until
+from object_clients import app_id, files_of, s3
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from test_buckets import app_id, fails, files_of, s3
 
 MIB = 1 << 20
 FORMATS = {"RAW": "raw", "QCOW2": "qcow2", "VHD": "vpc", "VMDK": "vmdk"}
@@ -88,7 +88,7 @@ def new_bucket(server, account, name, region=GUANGZHOU):
 
 def parts_of(account):
     """The files that an account's objects are in: of an export, the number that its ETag ends with."""
-    client = s3(account.server, account)
+    client = s3(account)
     objects = [one for found in client.list_buckets()["Buckets"] for one in listed(client, found["Name"])]
     return sum(int(one["ETag"].strip('"').partition("-")[2] or 1) for one in objects)
 
@@ -123,7 +123,7 @@ def exported(account, bucket, *images, **parameters):
 
 def fetched(account, bucket, key, directory):
     path = directory / key.replace("/", "_")
-    s3(account.server, account).download_file(bucket, key, str(path))
+    s3(account).download_file(bucket, key, str(path))
     return path
 
 
@@ -132,7 +132,7 @@ def same(path, form, expected):
 
 
 def clear(account, bucket):
-    client = s3(account.server, account)
+    client = s3(account)
     for one in listed(client, bucket):
         client.delete_object(Bucket=bucket, Key=one["Key"])
 

@@ -111,13 +111,12 @@ pub(crate) enum Command {
     /// Public keys for logging in to instances
     #[command(subcommand)]
     KeyPair(KeyPairCommand),
-    /// Long work: imports, image creation, copies, exports, launches
     /// The marketplace: providers, and the images that they sell
     #[command(subcommand)]
     Market(MarketCommand),
     /// What a month cost, machine by machine and image by image; what a provider's images earned
     Usage(Usage),
-    /// Long work: imports, image creation, copies, launches
+    /// Long work: imports, image creation, copies, exports, snapshots, launches
     #[command(subcommand)]
     Task(TaskCommand),
     /// The regions' stores, on the server's own machine
