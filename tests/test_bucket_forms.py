@@ -190,6 +190,11 @@ def test_forms_of_cos(server, alice, bucket):
     assert (head["ContentType"], head["Metadata"]) == ("image/raw", {"colour": "red"})
     elsewhere = cos_form(alice, [["starts-with", "$key", "other/"]], key="cos/other")
     refused(post(server.objects_endpoint, elsewhere, headers=host), 403, "AccessDenied", '"key"')
+    # A form is for one bucket, and leads only where its policy says.
+    anywhere = cos_form(alice, [["starts-with", "$key", "cos/"]], key="cos/any")
+    refused(post(server.objects_endpoint, anywhere, headers=host), 403, "AccessDenied", '"bucket"')
+    away = {**fields, "success_action_redirect": "http://elsewhere.example.org/"}
+    refused(post(server.objects_endpoint, away, headers=host), 403, "AccessDenied", "success_action_redirect")
     late = cos_form(alice, [], -30, key="cos/late")
     refused(post(server.objects_endpoint, late, headers=host), 403, "AccessDenied", "expired")
     refused(post(server.objects_endpoint, {**fields, "q-signature": "0" * 40}, headers=host), 403, "SignatureDoesNotMatch")

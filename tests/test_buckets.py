@@ -587,6 +587,16 @@ def test_imports_read_own_objects_in_place(server, alice, bucket, disk_object, s
     assert server.staged_files() == []
 
 
+def test_an_address_that_is_signed_without_its_bucket_is_refused(server, alice, bucket, disk_object):
+    """COS's SDK signs no bucket that stands in the path: such an address would be good for every other bucket."""
+    key = {"SecretId": alice.secret_id, "SecretKey": alice.secret_key}
+    host = server.objects_endpoint.removeprefix("http://")
+    client = CosS3Client(CosConfig(Region=GUANGZHOU, Scheme="http", Domain=f"{host}/{bucket}", **key), retry=0)
+    address = client.get_presigned_url(Method="GET", Bucket=bucket, Key=disk_object, Expired=60)
+    assert f"/{bucket}/" in address and requests.get(address, timeout=30).status_code == 403
+    assert client.head_object(Bucket=bucket, Key=disk_object), "with the signature in a header it is answered"
+
+
 def test_imports_of_others_objects_need_a_signature(server, alice, operator, bucket, disk_object):
     url = f"{server.objects_endpoint}/{bucket}/disks/small%20disk.qcow2"
     wanted = {"Architecture": "x86_64", "OsType": "Debian", "OsVersion": "12", "ImageName": "of-alice"}

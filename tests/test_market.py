@@ -147,6 +147,9 @@ def test_a_published_image_is_sold_to_everybody_at_its_price(operator, provider,
     refused("InvalidImageId.NotSupported", operator.kiln, "WithdrawImage", ImageId=image)
 
     [instance] = bob.launched(image)
+    # Taken as data, its content would be paid for no more.
+    system_disk = bob.instance(instance).SystemDisk.DiskId
+    refused("UnsupportedOperation", bob.cbs, "CreateSnapshot", DiskId=system_disk, DiskUsage="DATA_DISK")
     made = bob.normal_image(bob.call("CreateImage", InstanceId=instance, ImageName="made").ImageId).ImageId
     copy = bob.call("SyncImages", ImageIds=[made], DestinationRegions=[BEIJING], ImageSetRequired=True).ImageSet[0].ImageId
     bob.normal_image(copy, BEIJING)
@@ -190,7 +193,9 @@ def test_a_published_image_is_sold_to_everybody_at_its_price(operator, provider,
     bob.call("TerminateInstances", InstanceIds=[instance])
     bob.instance_in("TERMINATED", instance)
     earned = provider.kiln("DescribeEarnings")
-    assert {line["ImageId"] for line in earned["EarningsSet"]} == {image} and Decimal(earned["Amount"]) >= 0
+    paid = [line for line in operator.kiln("DescribeUsage", Limit=100)["UsageSet"] if line["FeeImageId"] == image]
+    assert Decimal(earned["Amount"]) == sum(Decimal(line["ImageAmount"]) for line in paid) > 0
+    assert {line["ImageId"] for line in earned["EarningsSet"]} == {image}
     assert {line["ImagePerHour"] for line in earned["EarningsSet"]} == {"0.5000", "1.0000"}
 
 

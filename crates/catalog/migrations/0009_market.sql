@@ -27,5 +27,4 @@ CREATE TABLE listings (
 );
 CREATE UNIQUE INDEX listings_submitted ON listings (image) WHERE state = 'submitted';
 CREATE UNIQUE INDEX listings_published ON listings (market_image) WHERE state = 'published';
-CREATE INDEX listings_of_provider ON listings (provider, submitted_at);
 CREATE INDEX listings_of_region ON listings (region, state, submitted_at);

@@ -1,6 +1,6 @@
 //! An account's disks in a region, page by page: data disks, and the system disks of its instances.
 
-use kiln_model::{Disk, DiskId, DiskState, DiskUsage, InstanceId, RegionId, SnapshotId, Uin, ZoneId};
+use kiln_model::{Disk, DiskId, DiskState, DiskUsage, InstanceId, RegionId, Uin, ZoneId};
 
 use crate::catalog::Tx;
 use crate::column::{Builder, push_filter, push_list, push_page, uin};
@@ -23,7 +23,6 @@ pub struct DiskQuery {
     pub usages: Vec<DiskUsage>,
     pub states: Vec<DiskState>,
     pub instances: Vec<InstanceId>,
-    pub snapshots: Vec<SnapshotId>,
     pub zones: Vec<ZoneId>,
     /// The owner's tags on them; each condition holds.
     pub tags: Vec<TagCondition>,
@@ -46,7 +45,6 @@ impl DiskQuery {
             usages: Vec::new(),
             states: Vec::new(),
             instances: Vec::new(),
-            snapshots: Vec::new(),
             zones: Vec::new(),
             tags: Vec::new(),
             oldest_first: false,
@@ -67,7 +65,6 @@ impl DiskQuery {
         push_filter(query, "d.disk_usage", self.usages.iter().map(|usage| usage.word()));
         push_filter(query, "d.state", self.states.iter().map(|state| state.word()));
         push_filter(query, "d.instance", self.instances.iter().map(InstanceId::as_str));
-        push_filter(query, "d.snapshot", self.snapshots.iter().map(SnapshotId::as_str));
         push_filter(query, "d.zone", self.zones.iter().map(ZoneId::as_str));
         push_tag_conditions(query, "d.id", self.owner, &self.tags)
     }

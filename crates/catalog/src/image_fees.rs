@@ -1,6 +1,6 @@
 //! What instances of images cost besides the instance itself.
 
-use kiln_model::{Image, ImageId, Money, Price};
+use kiln_model::{Image, ImageId, ImageKind, Money, Price};
 use sqlx::query;
 
 use crate::Result;
@@ -26,6 +26,14 @@ impl Tx {
     /// The fee of an image: its own, or else that of the image which it was made from, or else nothing.
     pub async fn image_fee(&mut self, image: &Image) -> Result<Price> {
         Ok(self.image_fee_and_source(image).await?.1)
+    }
+
+    /// The image whose fee an image carries that is made of this one: of a custom image the nearest that has one.
+    pub async fn fee_of_descendants(&mut self, image: &Image) -> Result<ImageId> {
+        match image.kind {
+            ImageKind::Custom => Ok(self.image_fee_and_source(image).await?.0),
+            ImageKind::Public | ImageKind::Market => Ok(image.id.clone()),
+        }
     }
 
     /// The fee of an image, and the image that it is the fee of.

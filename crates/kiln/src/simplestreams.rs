@@ -130,7 +130,9 @@ struct Item {
 /// Where it cannot be read, is none, or came over plain HTTP from another machine and nobody said that this is wanted.
 pub(crate) async fn read(address: &str, insecure: bool) -> Result<Vec<Offer>, Error> {
     let base = base_of(address, insecure)?;
-    let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).build()?;
+    // No redirect leads from HTTPS to where others could change what is read.
+    let only_https = base.scheme() == "https";
+    let http = reqwest::Client::builder().no_proxy().timeout(TIMEOUT).https_only(only_https).build()?;
     let index: Index = document(&http, below(&base, INDEX)?).await?;
     let files = index.index.into_values();
     let files = files.filter(|entry| entry.datatype == "image-downloads" && entry.format == "products:1.0");

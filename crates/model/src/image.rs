@@ -256,14 +256,6 @@ impl Image {
     pub fn system_disk(&self) -> Option<&ImageDisk> {
         self.disks.iter().find(|disk| disk.usage == DiskUsage::System)
     }
-
-    /// The image whose fee an image carries that is made of this one. What is for everybody has a fee of its own.
-    pub fn fee_of_descendants(&self) -> ImageId {
-        match (self.kind, &self.fee_of) {
-            (ImageKind::Custom, Some(ancestor)) => ancestor.clone(),
-            (ImageKind::Custom, None) | (ImageKind::Public | ImageKind::Market, _) => self.id.clone(),
-        }
-    }
 }
 
 /// That an image is shared with an account.

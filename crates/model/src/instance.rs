@@ -90,11 +90,6 @@ impl InstanceState {
             }
         }
     }
-
-    /// Whether a machine runs, or may be about to.
-    pub fn may_have_machine(self) -> bool {
-        !matches!(self, Self::LaunchFailed | Self::Stopped | Self::Terminated)
-    }
 }
 
 /// How far the newest operation on an instance has come.

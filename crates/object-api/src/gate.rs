@@ -170,6 +170,12 @@ async fn cos_key(access: &Access, request: &Parts, bucket_in_host: bool) -> S3Re
             ));
         }
     }
+    if bucket_in_host && signature.in_query() && !signature.covers_header("host") {
+        return Err(refused(
+            S3ErrorCode::AccessDenied,
+            "The address is signed without its host, and would be good for other buckets. Sign the host, too.",
+        ));
+    }
     // Where the path begins with the bucket, COS's clients sign what comes after it.
     let bucket = signed.path.split('/').nth(1).filter(|_| !bucket_in_host);
     let key = access.enabled_key(&signature.secret_id).await?.map(|holder| holder.key);

@@ -96,17 +96,28 @@ impl PostPolicy {
         if names_all && let Some(unnamed) = fields.keys().find(|field| !self.names(field)) {
             return Err(denied(format!("The form has a field {unnamed:?}, which its policy does not name.")));
         }
+        // COS's policies need not name every field, but a form is for one bucket, and leads only where its signer said.
+        for field in ["bucket", "key", "success_action_redirect", "redirect"] {
+            if fields.contains_key(field) && !self.has_condition_on(field) {
+                return Err(denied(format!(
+                    "The form's policy says nothing of {field:?}. Add a condition on it."
+                )));
+            }
+        }
         Ok(lengths)
     }
 
     fn names(&self, field: &str) -> bool {
-        let is_named = |condition: &Condition| match condition {
+        UNNAMED.contains(&field) || field.starts_with(IGNORED_PREFIX) || self.has_condition_on(field)
+    }
+
+    fn has_condition_on(&self, field: &str) -> bool {
+        self.conditions.iter().any(|condition| match condition {
             Condition::Equals { field: named, .. } | Condition::StartsWith { field: named, .. } => {
                 named == field
             }
             Condition::Length(_) => false,
-        };
-        UNNAMED.contains(&field) || field.starts_with(IGNORED_PREFIX) || self.conditions.iter().any(is_named)
+        })
     }
 }
 

@@ -77,7 +77,8 @@ impl Signature {
     }
 
     /// Checks it against the request and the key at a time (seconds since the epoch). Where the request's path names
-    /// the bucket, `bucket` is given: clients sign the path after it. Of a host with a port, COS's own SDK signs the name.
+    /// the bucket, `bucket` is given: clients sign the path after it in `Authorization`. Of a host with a port, COS's own SDK
+    /// signs the name.
     ///
     /// # Errors
     /// [`Error`].
@@ -100,6 +101,8 @@ impl Signature {
         let after_bucket = bucket
             .and_then(|bucket| path.strip_prefix('/')?.strip_prefix(bucket))
             .map(|rest| if rest.is_empty() { "/" } else { rest });
+        // An address is handed on: one that is signed without its bucket would be good for every other bucket.
+        let after_bucket = after_bucket.filter(|_| !self.in_query);
         if !fits(&path) && !after_bucket.is_some_and(fits) {
             return Err(Error::Mismatch);
         }

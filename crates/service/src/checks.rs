@@ -267,7 +267,8 @@ pub(crate) async fn content_is_the_owners(tx: &mut Tx, image: &Image) -> Result<
     Err(Refusal::denied(
         code,
         format!(
-            "Image {} was made from {}, which {whose}; its content cannot be exported.",
+            "Image {} was made from {}, which {whose}; its content cannot be exported. It can be launched, and copied to \
+             other regions.",
             image.id, ancestor.id
         ),
     ))

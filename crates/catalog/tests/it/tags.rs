@@ -116,10 +116,13 @@ async fn an_image_carries_the_fee_of_the_one_it_was_made_from(catalog: Catalog) 
     let mut tx = catalog.write().await.expect("a turn");
     insert_accounts(&mut tx).await;
     let base = tagged(&mut tx, "base", &[]).await;
-    let made = Image { fee_of: Some(base.fee_of_descendants()), ..image(BOB, &guangzhou(), "made") };
-    let again = Image { fee_of: Some(made.fee_of_descendants()), ..image(BOB, &beijing(), "again") };
+    let of_base = tx.fee_of_descendants(&base).await.expect("readable");
+    let made = Image { fee_of: Some(of_base), ..image(BOB, &guangzhou(), "made") };
+    tx.insert_image(&made).await.expect("new");
+    let of_made = tx.fee_of_descendants(&made).await.expect("readable");
+    let again = Image { fee_of: Some(of_made), ..image(BOB, &beijing(), "again") };
+    tx.insert_image(&again).await.expect("new");
     for image in [&made, &again] {
-        tx.insert_image(image).await.expect("new");
         assert_eq!(tx.image_fee(image).await.expect("readable"), Price::default());
     }
     let fee = Price { per_hour: Money(5), per_month: Money(3_000) };
@@ -129,6 +132,9 @@ async fn an_image_carries_the_fee_of_the_one_it_was_made_from(catalog: Catalog) 
         let row = tx.image(&image.id).await.expect("readable").expect("exists");
         assert_eq!(tx.image_fee(&row).await.expect("readable"), fee);
     }
+    // What has a fee of its own hands on that one.
+    tx.set_image_fee(&made.id, Price { per_hour: Money(7), per_month: Money(0) }).await.expect("runs");
+    assert_eq!(tx.fee_of_descendants(&made).await.expect("readable"), made.id);
 }
 
 async fn an_image_is_being_copied_while_a_copy_is_unfinished(catalog: Catalog) {

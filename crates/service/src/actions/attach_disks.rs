@@ -141,7 +141,11 @@ fn can_be_attached(disk: &Disk, instance: &Instance) -> Result<(), Refusal> {
     if disk.zone != instance.zone {
         return Err(Refusal::conflict(
             "ResourceUnavailable.ZoneNotMatch",
-            format!("Disk {} is in {}, {} in {}.", disk.id, disk.zone, instance.id, instance.zone),
+            format!(
+                "Disk {} is in {}, {} in {}. Use an instance of the disk's zone, or make a snapshot of the disk, and of \
+                 that a disk in {}.",
+                disk.id, disk.zone, instance.id, instance.zone, instance.zone
+            ),
         ));
     }
     Ok(())
@@ -181,7 +185,7 @@ async fn free_slots(tx: &mut Tx, instance: &Instance, count: usize) -> Result<Ve
     Err(Refusal::quota(
         "LimitExceeded.InstanceAttachedDisk",
         format!(
-            "{} has {} data disks; with {count} more there would be over {}.",
+            "{} has {} data disks; with {count} more there would be over {}. Detach some first.",
             instance.id,
             present.len(),
             kiln_qemu::MAX_DATA_DISKS

@@ -67,7 +67,7 @@ pub(super) async fn perform(
         disks: source.disks,
         task: task.clone(),
         failure: None,
-        fee_of: Some(base.fee_of_descendants()),
+        fee_of: Some(tx.fee_of_descendants(&base).await?),
         created_at: now,
     };
     tx.insert_image(&image).await?;
@@ -178,6 +178,13 @@ async fn of_snapshots(tx: &mut Tx, caller: &Caller, ids: &[SnapshotId]) -> Resul
     };
     let described_by = system.source_image.clone().ok_or_else(|| missing_facts(&system.id))?;
     let size_bytes = system.size_bytes;
+    let most = usize::from(kiln_qemu::MAX_DATA_DISKS) + 1;
+    if found.len() > most {
+        return Err(Refusal::invalid(
+            "InvalidParameterValue.LimitExceeded",
+            format!("SnapshotIds names {} disks; an instance can have {most}. Name fewer.", found.len()),
+        ));
+    }
     // The system disk first, the others in their order.
     found.sort_by_key(|snapshot| snapshot.usage != DiskUsage::System);
     let disks = found.into_iter().map(disk_of).collect::<Result<_, _>>()?;

@@ -13,6 +13,8 @@ use crate::{Answer, Caller, DescribeImages, Filter, Refusal, SeenImage, Service,
 const MAX_IDS: usize = 100;
 const MAX_FILTERS: usize = 10;
 const MAX_FILTER_VALUES: usize = 5;
+/// More than any name or tag has, in bytes.
+const MAX_FILTER_BYTES: usize = 1024;
 
 /// A page of a list, and how many images are in the whole of it.
 pub(crate) struct ImagePage {
@@ -115,6 +117,13 @@ fn query(caller: &Caller, request: &DescribeImages) -> Result<Option<ImageQuery>
         return Err(Refusal::invalid(
             "InvalidFilter",
             format!("There are {} filters; at most {MAX_FILTERS} are allowed.", request.filters.len()),
+        ));
+    }
+    let texts = request.filters.iter().flat_map(|filter| filter.values.iter().chain([&filter.name]));
+    if let Some(long) = texts.map(|text| text.len()).find(|length| *length > MAX_FILTER_BYTES) {
+        return Err(Refusal::invalid(
+            "InvalidFilterValue.LimitExceeded",
+            format!("A filter has a text of {long} bytes; at most {MAX_FILTER_BYTES} are allowed."),
         ));
     }
     let mut query = ImageQuery {

@@ -63,7 +63,10 @@ pub(super) async fn plan(
     if planned.len() > most {
         return Err(Refusal::invalid(
             "InvalidParameterValue.LimitExceeded",
-            format!("An instance would have {} data disks; it can have {most}.", planned.len()),
+            format!(
+                "An instance would have {} data disks; it can have {most}. Ask for fewer.",
+                planned.len()
+            ),
         ));
     }
     Ok(planned)

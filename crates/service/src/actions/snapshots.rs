@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use kiln_catalog::{SnapshotQuery, Tx};
 use kiln_model::{
-    Disk, DiskState, DiskUsage, ImageId, InstanceState, LastOperation, Limits, OperationState, Snapshot,
-    SnapshotEvent, SnapshotId, SnapshotState, TaskKind, Timestamp,
+    Disk, DiskState, DiskUsage, ImageId, InstanceState, LastOperation, Limits, OperationState, Price,
+    Snapshot, SnapshotEvent, SnapshotId, SnapshotState, TaskKind, Timestamp,
 };
 
 use super::{attach_disks, commit_tasks, delete_images, describe_images, disks, tags};
@@ -39,6 +39,11 @@ async fn create(service: &Arc<Service>, caller: &Caller, request: CreateSnapshot
     let disk = checks::own_disk(&mut tx, caller, &request.disk).await?;
     let usage = usage(&request, &disk)?;
     let source_image = can_be_frozen(&mut tx, caller, &disk).await?;
+    if usage == DiskUsage::Data
+        && let Some(image) = &source_image
+    {
+        keeps_its_fee(&mut tx, &disk, image).await?;
+    }
     check_room(&mut tx, caller, &limits).await?;
     let instance = disk.attachment.as_ref().map(|at| at.instance.clone());
     let id = SnapshotId::random();
@@ -98,6 +103,22 @@ async fn can_be_frozen(tx: &mut Tx, caller: &Caller, disk: &Disk) -> Result<Opti
     checks::instance_state(&instance, &[InstanceState::Running, InstanceState::Stopped])
         .map_err(|refusal| Refusal { code: "ResourceUnavailable.NotSupportSnapshot", ..refusal })?;
     Ok((disk.usage == DiskUsage::System).then_some(instance.image))
+}
+
+/// That the content of a system disk, taken as data, leaves nobody unpaid: data carry no image's fee.
+async fn keeps_its_fee(tx: &mut Tx, disk: &Disk, image: &ImageId) -> Result<(), Refusal> {
+    let Some(image) = tx.image(image).await? else { return Ok(()) };
+    let is_anothers = image.owner != disk.owner && tx.image_fee(&image).await? != Price::default();
+    let Some(payee) = checks::anothers_fee(tx, &image).await?.or(is_anothers.then_some(image)) else {
+        return Ok(());
+    };
+    Err(Refusal::denied(
+        "UnsupportedOperation",
+        format!(
+            "Disk {} holds image {}, which is paid for; data would not be. Take the snapshot as SYSTEM_DISK.",
+            disk.id, payee.id
+        ),
+    ))
 }
 
 async fn check_room(tx: &mut Tx, caller: &Caller, limits: &Limits) -> Result<(), Refusal> {

@@ -142,7 +142,7 @@ async fn accept_copy(
         disks: Vec::new(),
         task: task.clone(),
         failure: None,
-        fee_of: Some(source.fee_of_descendants()),
+        fee_of: Some(tx.fee_of_descendants(source).await?),
         created_at: now,
     };
     tx.insert_image(&image).await?;

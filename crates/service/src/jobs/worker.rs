@@ -107,6 +107,8 @@ async fn work_on(service: Arc<Service>, task: Task) {
         progress: Arc::new(ProgressMeter::new()),
     };
     let finished = CancellationToken::new();
+    // Also where a job panics: a lease that is not renewed lets another worker begin again.
+    let _ends_the_keeper = finished.clone().drop_guard();
     let keeper = tokio::spawn(keep_lease(context.clone(), finished.clone()));
     let outcome = if context.task.attempts > MAX_ATTEMPTS {
         Err(JobError::internal(format!("the task was begun {MAX_ATTEMPTS} times and never ended")))

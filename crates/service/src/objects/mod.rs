@@ -168,17 +168,22 @@ pub(crate) fn check_key(key: &str) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn check_description(description: &ObjectDescription) -> Result<(), Refusal> {
-    let headers = [
+/// The headers that are kept with an object, beside its metadata.
+fn headers_of(description: &ObjectDescription) -> [&Option<String>; 6] {
+    [
         &description.content_type,
         &description.cache_control,
         &description.content_disposition,
         &description.content_encoding,
         &description.content_language,
         &description.expires,
-    ];
-    let bytes: usize = headers.iter().filter_map(|value| value.as_deref()).map(str::len).sum::<usize>()
-        + description.metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    ]
+}
+
+fn check_description(description: &ObjectDescription) -> Result<(), Refusal> {
+    let bytes: usize =
+        headers_of(description).iter().filter_map(|value| value.as_deref()).map(str::len).sum::<usize>()
+            + description.metadata.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
     if bytes > MAX_DESCRIPTION_BYTES {
         return Err(Refusal::invalid(
             "MetadataTooLarge",
@@ -190,19 +195,12 @@ fn check_description(description: &ObjectDescription) -> Result<(), Refusal> {
 
 /// That what is said of an object can be said in headers: forms can say anything.
 fn check_header_texts(description: &ObjectDescription) -> Result<(), Refusal> {
-    let headers = [
-        &description.content_type,
-        &description.cache_control,
-        &description.content_disposition,
-        &description.content_encoding,
-        &description.content_language,
-    ];
     let is_text = |value: &str| !value.chars().any(char::is_control);
     let is_name = |name: &str| {
         let may = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         !name.is_empty() && name.bytes().all(may)
     };
-    let values = headers.into_iter().flatten().chain(description.metadata.values());
+    let values = headers_of(description).into_iter().flatten().chain(description.metadata.values());
     if !values.map(String::as_str).all(is_text) || !description.metadata.keys().all(|name| is_name(name)) {
         return Err(Refusal::invalid(
             "InvalidArgument",
