@@ -20,6 +20,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import requests
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import ClientError
 from cloud import GUANGZHOU, refused
@@ -27,6 +28,7 @@ from kiln_server import wait_until
 from object_clients import (
     MIB, app_id, cos, coscmd_environment, files_of, rclone_environment, s3, s3_refuses, sha256, sparse_file,
 )  # fmt: skip
+from qcloud_cos import CosConfig, CosS3Client
 
 # Other people's clients leave connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
