@@ -41,7 +41,7 @@ def s3_refuses(code, call, *arguments, **parameters):
         call(*arguments, **parameters)
     error = caught.value.response
     assert error["Error"]["Code"] == code, caught.value
-    return error["ResponseMetadata"]["HTTPStatusCode"], error["Error"]["Message"]
+    return error["ResponseMetadata"]["HTTPStatusCode"], error["Error"].get("Message", "")
 
 
 def cos(server, account, scheme="http", region=GUANGZHOU):
