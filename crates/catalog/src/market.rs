@@ -157,12 +157,6 @@ impl Tx {
         self.find(query(sql).bind(market_image.as_str()), read_listing).await
     }
 
-    /// The newest listing that an image for everybody was made for.
-    pub async fn newest_listing(&mut self, market_image: &ImageId) -> Result<Option<Listing>> {
-        let sql = "SELECT * FROM listings WHERE market_image = $1 ORDER BY submitted_at DESC, id LIMIT 1";
-        self.find(query(sql).bind(market_image.as_str()), read_listing).await
-    }
-
     /// A page of listings, newest first, and how many there are in all.
     pub async fn listings(&mut self, asked: &ListingQuery) -> Result<(Vec<Listing>, u64)> {
         let mut count = Builder::new("SELECT COUNT(*) AS n");

@@ -54,7 +54,7 @@ pub(super) async fn cancel(service: &Arc<Service>, caller: &Caller, id: &TaskId)
     match task.state {
         TaskState::Queued => {
             let failure = cancelled();
-            record_failure(&mut tx, &task, &failure).await?;
+            record_failure(service, &mut tx, &task, &failure).await?;
             tx.finish_task(id, task.fence, TaskEvent::Cancelled, Some(&failure), Timestamp::now()).await?;
         }
         TaskState::Running => {

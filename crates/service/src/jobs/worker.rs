@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use kiln_catalog::{OperationEntry, Tx};
 use kiln_model::{
-    Failure, ImageEvent, ImageId, InstanceEvent, InstanceState, ListingEvent, OperationState, Task,
-    TaskEvent, TaskKind, Timestamp,
+    Failure, Image, ImageEvent, ImageId, ImageKind, InstanceEvent, InstanceState, ListingEvent,
+    OperationState, Task, TaskEvent, TaskKind, Timestamp,
 };
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -188,7 +188,7 @@ async fn end_without_result(context: &JobContext, error: JobError) {
     let recorded = async {
         let mut tx = context.service.catalog.write().await?;
         tx.assert_fence(&task.id, task.fence).await?;
-        record_failure(&mut tx, task, &failure).await?;
+        record_failure(&context.service, &mut tx, task, &failure).await?;
         tell_of_failure(&context.service, &mut tx, task, &failure).await?;
         tx.finish_task(&task.id, task.fence, event, Some(&failure), Timestamp::now()).await?;
         tx.commit().await
@@ -205,13 +205,16 @@ async fn tell_of_failure(
     task: &Task,
     failure: &Failure,
 ) -> kiln_catalog::Result<()> {
-    let image = task.kind.image();
+    let image = match task.kind.image() {
+        Some(id) => tx.image(id).await?,
+        None => None,
+    };
     let entry = OperationEntry {
         at: Timestamp::now(),
         account: task.owner,
         sub_account: None,
         secret_id: None,
-        action: action_of(&task.kind).to_owned(),
+        action: action_of(&task.kind, image.as_ref()).to_owned(),
         subject: subject_of(&task.kind),
         region: Some(task.region.clone()),
         request_id: task.request_id.clone(),
@@ -219,15 +222,9 @@ async fn tell_of_failure(
         message: failure.message.clone(),
     };
     tx.append_operation(&entry).await?;
-    if let Some(image) = image
-        && let Some(listing) = tx.newest_listing(image).await?
-    {
-        notifications::tell(service, tx, listing.provider, Notice::listing_decided(&listing)).await?;
-    }
     let Some(image) = image.filter(|_| matches!(task.kind, TaskKind::ImportImage { .. })) else {
         return Ok(());
     };
-    let Some(image) = tx.image(image).await? else { return Ok(()) };
     notifications::tell(service, tx, task.owner, Notice::import_ended(&image, Some(failure))).await
 }
 
@@ -243,13 +240,17 @@ fn subject_of(kind: &TaskKind) -> String {
     image.or(kind.instance().map(ToString::to_string)).unwrap_or_default()
 }
 
-/// The action that asked for a task.
-fn action_of(kind: &TaskKind) -> &'static str {
+/// The action that asked for a task. What a copy was asked for as, its image says.
+fn action_of(kind: &TaskKind, image: Option<&Image>) -> &'static str {
     match kind {
         TaskKind::ImportImage { .. } => "ImportImage",
         TaskKind::CreateImage { .. } | TaskKind::AssembleImage { .. } => "CreateImage",
         TaskKind::CreateSnapshot { .. } => "CreateSnapshot",
-        TaskKind::CopyImage { .. } => "SyncImages",
+        TaskKind::CopyImage { .. } => match image.map(|image| image.kind) {
+            Some(ImageKind::Public) => "PublishImage",
+            Some(ImageKind::Market) => "ReviewListing",
+            Some(ImageKind::Custom) | None => "SyncImages",
+        },
         TaskKind::ExportImages { .. } => "ExportImages",
         TaskKind::LaunchInstance { .. } => "RunInstances",
         TaskKind::StartInstance { .. } => "StartInstances",
@@ -278,11 +279,16 @@ fn internal() -> Failure {
 }
 
 /// Puts what the task was to make or change into the state that a failure leaves it in.
-pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) -> kiln_catalog::Result<()> {
+pub(crate) async fn record_failure(
+    service: &Service,
+    tx: &mut Tx,
+    task: &Task,
+    failure: &Failure,
+) -> kiln_catalog::Result<()> {
     let now = Timestamp::now();
     if let Some(image) = task.kind.image() {
         tx.transition_image(image, ImageEvent::Failed, Some(failure), now).await?;
-        send_back(tx, image, failure, now).await?;
+        send_back(service, tx, image, failure, now).await?;
     }
     super::disks::record_failure(tx, &task.kind, failure).await?;
     super::snapshot::record_failure(tx, task, failure).await?;
@@ -312,6 +318,7 @@ pub(crate) async fn record_failure(tx: &mut Tx, task: &Task, failure: &Failure) 
 
 /// Sends a listing back whose image for everybody could not be made; nothing of that image is left.
 async fn send_back(
+    service: &Service,
     tx: &mut Tx,
     image: &ImageId,
     failure: &Failure,
@@ -321,6 +328,6 @@ async fn send_back(
     listing.answer =
         format!("The image could not be made ({}: {}). Submit it again.", failure.code, failure.message);
     tx.transition_image(image, ImageEvent::Deleted, None, now).await?;
-    tx.transition_listing(&listing, ListingEvent::Failed, now).await?;
-    Ok(())
+    listing.state = tx.transition_listing(&listing, ListingEvent::Failed, now).await?;
+    notifications::tell(service, tx, listing.provider, Notice::listing_decided(&listing)).await
 }
