@@ -3,7 +3,7 @@
 use kiln_catalog::{ImageView, Tx};
 use kiln_model::{
     Account, Disk, DiskId, DiskState, Image, ImageId, ImageKind, ImageState, Instance, InstanceId,
-    InstanceState, KeyPair, KeyPairId, Limits, Price, Role, Timestamp, Uin,
+    InstanceState, KeyPair, KeyPairId, LicenseType, Limits, Price, Role, Timestamp, Uin,
 };
 
 use crate::{Caller, Command, Refusal};
@@ -253,6 +253,24 @@ pub(crate) async fn anothers_fee(tx: &mut Tx, image: &Image) -> Result<Option<Im
     let is_paid_for =
         ancestor.kind == ImageKind::Market || tx.image_fee(&ancestor).await? != Price::default();
     Ok(is_paid_for.then_some(ancestor))
+}
+
+/// That nobody else has a say in an image which is to be for everybody; `what` it is to be.
+pub(crate) async fn may_be_for_everybody(tx: &mut Tx, image: &Image, what: &str) -> Result<(), Refusal> {
+    if image.facts.license == LicenseType::Byol {
+        return Err(Refusal::conflict(
+            "FailedOperation.BYOLImageShareFailed",
+            format!("Image {} runs under a licence of your own (BYOL); it cannot {what}.", image.id),
+        ));
+    }
+    let Some(ancestor) = anothers_fee(tx, image).await? else { return Ok(()) };
+    Err(Refusal::conflict(
+        "UnsupportedOperation.ImageCarriesFee",
+        format!(
+            "Image {} was made from {}, for which account {} is paid; it cannot {what}.",
+            image.id, ancestor.id, ancestor.owner
+        ),
+    ))
 }
 
 /// That nobody else is paid for an image: its content may leave the service.

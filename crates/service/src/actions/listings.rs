@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use kiln_catalog::{ListingQuery, Tx};
 use kiln_model::{
-    Image, ImageEvent, ImageId, ImageKind, ImageOrigin, ImageShare, ImageState, LicenseType, Listing,
-    ListingEvent, ListingId, ListingState, Role, TaskKind, Timestamp,
+    Image, ImageEvent, ImageId, ImageKind, ImageShare, Listing, ListingEvent, ListingId, ListingState, Role,
+    Timestamp,
 };
 
+use super::commit_tasks;
 use super::providers::require_provider;
-use super::{commit_tasks, enqueue_for};
+use super::sync_images::begin_copy;
 use crate::notifications::{self, Notice};
 use crate::{
     Answer, Caller, DescribeListings, Listings, Refusal, ReviewListing, SeenListing, Service, SubmitListing,
@@ -73,21 +74,7 @@ async fn sellable_image(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Im
         ));
     }
     checks::image_is_normal(&image)?;
-    if image.facts.license == LicenseType::Byol {
-        return Err(Refusal::conflict(
-            "FailedOperation.BYOLImageShareFailed",
-            format!("Image {id} runs under a licence of your own (BYOL); it cannot be sold."),
-        ));
-    }
-    if let Some(ancestor) = checks::anothers_fee(tx, &image).await? {
-        return Err(Refusal::conflict(
-            "UnsupportedOperation.ImageCarriesFee",
-            format!(
-                "Image {id} was made from {}, for which account {} is paid; it cannot be sold by another.",
-                ancestor.id, ancestor.owner
-            ),
-        ));
-    }
+    checks::may_be_for_everybody(tx, &image, "be sold").await?;
     if tx.image_report(id).await?.is_none() {
         return Err(Refusal::conflict(
             "UnsupportedOperation.ImageNotInspected",
@@ -181,31 +168,18 @@ async fn publish(tx: &mut Tx, caller: &Caller, listing: &mut Listing, now: Times
             changed.id
         }
         ImageKind::Custom | ImageKind::Public => {
-            let id = ImageId::random();
-            let kind = TaskKind::CopyImage {
-                image: id.clone(),
-                source: source.id.clone(),
-                source_region: source.region.clone(),
-            };
-            let task = enqueue_for(tx, listing.provider, &caller.request_id, &source.region, kind).await?;
+            let copy = begin_copy(tx, listing.provider, &caller.request_id, &source, &source.region).await?;
             let image = Image {
-                id: id.clone(),
                 kind: ImageKind::Market,
-                state: ImageState::Syncing,
                 name: listing.name.clone(),
                 description: listing.description.clone(),
                 family: String::new(),
                 deprecated: false,
-                origin: ImageOrigin::Copy { image: source.id.clone(), region: source.region.clone() },
-                disks: Vec::new(),
-                task,
-                failure: None,
                 fee_of: None,
-                created_at: now,
-                ..source
+                ..copy
             };
             tx.insert_image(&image).await?;
-            id
+            image.id
         }
     };
     tx.set_image_fee(&image, listing.price).await?;

@@ -7,13 +7,10 @@
 use std::sync::Arc;
 
 use kiln_catalog::Tx;
-use kiln_model::{
-    Components, Image, ImageEvent, ImageId, ImageKind, ImageOrigin, ImageState, LicenseType, Price, RegionId,
-    TaskKind, Timestamp,
-};
+use kiln_model::{Components, Image, ImageEvent, ImageId, ImageKind, Price, RegionId, Timestamp};
 
 use super::commit_tasks;
-use super::sync_images::check_destinations;
+use super::sync_images::{begin_copy, check_destinations};
 use crate::jobs::seed_components;
 use crate::{
     AcceptedCopy, Answer, Caller, PublicImageCommand, PublishImage, Refusal, Service, WithdrawImage, checks,
@@ -51,7 +48,7 @@ async fn publish(service: &Arc<Service>, caller: &Caller, request: PublishImage)
     let mut tx = service.catalog.write().await?;
     let source = source(&mut tx, caller, &request.image).await?;
     checks::image_is_normal(&source)?;
-    may_be_public(&mut tx, &source).await?;
+    checks::may_be_for_everybody(&mut tx, &source, "be public").await?;
     let from_source = (tx.image_fee(&source).await?, tx.image_components(&source).await?);
     let mut accepted = Vec::with_capacity(destinations.len());
     for destination in destinations {
@@ -76,26 +73,6 @@ async fn source(tx: &mut Tx, caller: &Caller, id: &ImageId) -> Result<Image, Ref
     ))
 }
 
-/// That nobody else has a say in the image.
-async fn may_be_public(tx: &mut Tx, source: &Image) -> Result<(), Refusal> {
-    if source.facts.license == LicenseType::Byol {
-        return Err(Refusal::conflict(
-            "FailedOperation.BYOLImageShareFailed",
-            format!("Image {} runs under a licence of your own (BYOL); it cannot be public.", source.id),
-        ));
-    }
-    match checks::anothers_fee(tx, source).await? {
-        None => Ok(()),
-        Some(ancestor) => Err(Refusal::conflict(
-            "UnsupportedOperation.ImageCarriesFee",
-            format!(
-                "Image {} was made from {}, for which account {} is paid; it cannot be public.",
-                source.id, ancestor.id, ancestor.owner
-            ),
-        )),
-    }
-}
-
 /// Records a public image that is to be made, with the fee and the components of its source, and the task that makes it.
 async fn accept(
     tx: &mut Tx,
@@ -107,38 +84,22 @@ async fn accept(
 ) -> Result<AcceptedCopy, Refusal> {
     let name = request.name.as_ref().unwrap_or(&source.name);
     checks::public_name_is_free(tx, destination, name).await?;
-    let id = ImageId::random();
-    let kind = TaskKind::CopyImage {
-        image: id.clone(),
-        source: source.id.clone(),
-        source_region: source.region.clone(),
-    };
-    let task = super::enqueue(tx, caller, destination, kind).await?;
+    let copy = begin_copy(tx, caller.account.uin, &caller.request_id, source, destination).await?;
     let image = Image {
-        id: id.clone(),
-        region: destination.clone(),
-        owner: caller.account.uin,
         kind: ImageKind::Public,
-        state: ImageState::Syncing,
         name: name.clone(),
         description: request.description.as_ref().unwrap_or(&source.description).clone(),
         family: request.family.as_ref().unwrap_or(&source.family).clone(),
         deprecated: false,
-        origin: ImageOrigin::Copy { image: source.id.clone(), region: source.region.clone() },
-        facts: source.facts.clone(),
-        size_bytes: source.size_bytes,
-        disks: Vec::new(),
-        task: task.clone(),
-        failure: None,
         fee_of: None,
-        created_at: Timestamp::now(),
+        ..copy
     };
     tx.insert_image(&image).await?;
     if *fee != Price::default() {
-        tx.set_image_fee(&id, *fee).await?;
+        tx.set_image_fee(&image.id, *fee).await?;
     }
-    tx.set_image_components(&id, components).await?;
-    Ok(AcceptedCopy { region: destination.clone(), image: id, task })
+    tx.set_image_components(&image.id, components).await?;
+    Ok(AcceptedCopy { region: destination.clone(), image: image.id, task: image.task })
 }
 
 async fn withdraw(

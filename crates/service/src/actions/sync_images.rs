@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use kiln_catalog::{ImageView, Tx};
-use kiln_model::{Image, ImageId, ImageKind, ImageOrigin, ImageState, Limits, RegionId, TaskKind, Timestamp};
+use kiln_model::{
+    Image, ImageId, ImageKind, ImageOrigin, ImageState, Limits, RegionId, TaskKind, Timestamp, Uin,
+};
 
-use super::commit_tasks;
+use super::{commit_tasks, enqueue_for};
 use crate::{AcceptedCopy, Answer, Caller, Refusal, Service, SyncImages, checks};
 
 pub(super) async fn perform(
@@ -119,32 +121,42 @@ async fn accept_copy(
     let name = name.unwrap_or(&source.name);
     checks::image_name_is_free(tx, &caller.account, destination, name).await?;
     checks::reserve_image(tx, &caller.account, destination, limits, now).await?;
+    let copy = begin_copy(tx, caller.account.uin, &caller.request_id, source, destination).await?;
+    let image = Image {
+        owner: caller.account.uin,
+        kind: ImageKind::Custom,
+        name: name.to_owned(),
+        fee_of: Some(tx.fee_of_descendants(source).await?),
+        ..copy
+    };
+    tx.insert_image(&image).await?;
+    Ok(AcceptedCopy { region: destination.clone(), image: image.id, task: image.task })
+}
+
+/// An image as its copy in a region will be, and the task that makes it. Whose and what kind it is, and what it is called,
+/// the caller says before it is recorded.
+pub(super) async fn begin_copy(
+    tx: &mut Tx,
+    owner: Uin,
+    request_id: &str,
+    source: &Image,
+    destination: &RegionId,
+) -> Result<Image, Refusal> {
     let id = ImageId::random();
     let kind = TaskKind::CopyImage {
         image: id.clone(),
         source: source.id.clone(),
         source_region: source.region.clone(),
     };
-    let task = super::enqueue(tx, caller, destination, kind).await?;
-    let image = Image {
-        id: id.clone(),
+    Ok(Image {
+        id,
         region: destination.clone(),
-        owner: caller.account.uin,
-        kind: ImageKind::Custom,
         state: ImageState::Syncing,
-        name: name.to_owned(),
-        description: source.description.clone(),
-        family: source.family.clone(),
-        deprecated: source.deprecated,
         origin: ImageOrigin::Copy { image: source.id.clone(), region: source.region.clone() },
-        facts: source.facts.clone(),
-        size_bytes: source.size_bytes,
         disks: Vec::new(),
-        task: task.clone(),
+        task: enqueue_for(tx, owner, request_id, destination, kind).await?,
         failure: None,
-        fee_of: Some(tx.fee_of_descendants(source).await?),
-        created_at: now,
-    };
-    tx.insert_image(&image).await?;
-    Ok(AcceptedCopy { region: destination.clone(), image: id, task })
+        created_at: Timestamp::now(),
+        ..source.clone()
+    })
 }
