@@ -3,7 +3,8 @@
 use kiln_catalog::{ImageView, Tx};
 use kiln_model::{
     Account, Disk, DiskId, DiskState, Image, ImageId, ImageKind, ImageState, Instance, InstanceId,
-    InstanceState, KeyPair, KeyPairId, LicenseType, Limits, Price, Role, Timestamp, Uin,
+    InstanceState, KeyPair, KeyPairId, LicenseType, Limits, Price, Role, Snapshot, SnapshotId, SnapshotState,
+    Timestamp, Uin,
 };
 
 use crate::{Caller, Command, Refusal};
@@ -400,6 +401,36 @@ pub(crate) async fn own_disk(tx: &mut Tx, caller: &Caller, id: &DiskId) -> Resul
                 format!("You have no disk {id} in {}. Check its ID and the region.", caller.region),
             )
         })
+}
+
+/// One of the caller's own snapshots in the region of the request.
+pub(crate) async fn own_snapshot(
+    tx: &mut Tx,
+    caller: &Caller,
+    id: &SnapshotId,
+    code: &'static str,
+) -> Result<Snapshot, Refusal> {
+    let snapshot = tx.snapshot(id).await?;
+    snapshot
+        .filter(|found| found.owner == caller.account.uin && found.region == caller.region)
+        .filter(|found| found.state != SnapshotState::Deleted)
+        .ok_or_else(|| {
+            Refusal::not_found(
+                code,
+                format!("You have no snapshot {id} in {}. Check its ID and the region.", caller.region),
+            )
+        })
+}
+
+/// That a snapshot is whole.
+pub(crate) fn snapshot_is_normal(snapshot: &Snapshot) -> Result<(), Refusal> {
+    if snapshot.state == SnapshotState::Normal {
+        return Ok(());
+    }
+    Err(Refusal::conflict(
+        "ResourceUnavailable.SnapshotCreating",
+        format!("Snapshot {} is still being made by task {}. Wait for its end.", snapshot.id, snapshot.task),
+    ))
 }
 
 /// That no other operation works on the instance.

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use kiln_catalog::Tx;
 use kiln_model::{
-    Attachment, Disk, DiskEvent, DiskId, DiskState, DiskUsage, Instance, InstanceId, InstanceState,
-    LastOperation, OperationState, TaskKind, Timestamp,
+    Attachment, Disk, DiskEvent, DiskId, DiskState, Instance, InstanceId, InstanceState, LastOperation,
+    OperationState, TaskKind, Timestamp,
 };
 
-use super::commit_tasks;
+use super::{cbs_checks, commit_tasks};
 use crate::{Answer, AttachDisks, Caller, Refusal, Service, checks};
 
 /// The most disks that one request moves.
@@ -22,7 +22,7 @@ pub(super) async fn attach(
     caller: &Caller,
     request: AttachDisks,
 ) -> Result<Answer, Refusal> {
-    let ids = disk_ids(request.disks, MAX_DISKS)?;
+    let ids = cbs_checks::each_once("DiskIds", request.disks, MAX_DISKS)?;
     let mut tx = service.catalog.write().await?;
     let instance = own_instance(&mut tx, caller, &request.instance).await?;
     for id in &ids {
@@ -49,7 +49,7 @@ pub(super) async fn detach(
     disks: Vec<DiskId>,
     named: Option<&InstanceId>,
 ) -> Result<Answer, Refusal> {
-    let ids = disk_ids(disks, MAX_DISKS)?;
+    let ids = cbs_checks::each_once("DiskIds", disks, MAX_DISKS)?;
     let mut tx = service.catalog.write().await?;
     let mut by_instance: BTreeMap<InstanceId, Vec<DiskId>> = BTreeMap::new();
     for id in ids {
@@ -81,56 +81,14 @@ async fn own_instance(tx: &mut Tx, caller: &Caller, id: &InstanceId) -> Result<I
     Ok(instance)
 }
 
-/// The disks that a request names, each once.
-pub(super) fn disk_ids(mut ids: Vec<DiskId>, most: usize) -> Result<Vec<DiskId>, Refusal> {
-    if ids.is_empty() {
-        return Err(Refusal::invalid("MissingParameter", "DiskIds is empty. Name at least one disk."));
-    }
-    if ids.len() > most {
-        return Err(Refusal::invalid(
-            "InvalidParameterValue.LimitExceeded",
-            format!("DiskIds has {} entries; at most {most} are allowed.", ids.len()),
-        ));
-    }
-    ids.sort();
-    ids.dedup();
-    Ok(ids)
-}
-
-/// That a disk is not an instance's system disk, which comes and goes with it.
-pub(super) fn is_data_disk(disk: &Disk) -> Result<(), Refusal> {
-    if disk.usage == DiskUsage::Data {
-        return Ok(());
-    }
-    Err(Refusal::conflict(
-        "InvalidDisk.NotPortable",
-        format!(
-            "Disk {} is a system disk: it belongs to its instance for as long as there is that.",
-            disk.id
-        ),
-    ))
-}
-
-/// That no task works on a disk itself.
-pub(super) fn disk_is_free(disk: &Disk) -> Result<(), Refusal> {
-    let Some(task) = disk.task.as_ref().filter(|_| disk.attachment.is_none()) else { return Ok(()) };
-    Err(busy(disk, &format!("task {task} is working on it")))
-}
-
-/// That something is being done with a disk.
-pub(super) fn busy(disk: &Disk, why: &str) -> Refusal {
-    Refusal::conflict(
-        "InvalidDisk.Busy",
-        format!("Disk {}: {why}. Wait for the end of that, then ask again.", disk.id),
-    )
-}
-
 fn can_be_attached(disk: &Disk, instance: &Instance) -> Result<(), Refusal> {
-    is_data_disk(disk)?;
-    disk_is_free(disk)?;
+    cbs_checks::is_data_disk(disk)?;
+    cbs_checks::disk_is_free(disk)?;
     match disk.state {
         DiskState::Unattached => {}
-        DiskState::Attaching | DiskState::Detaching => return Err(busy(disk, "it is on its way already")),
+        DiskState::Attaching | DiskState::Detaching => {
+            return Err(cbs_checks::busy(disk, "it is on its way already"));
+        }
         DiskState::Attached | DiskState::Terminated => {
             return Err(Refusal::conflict(
                 "ResourceUnavailable.Attached",
@@ -153,7 +111,7 @@ fn can_be_attached(disk: &Disk, instance: &Instance) -> Result<(), Refusal> {
 
 /// The instance that a disk is to be taken from.
 fn can_be_detached(disk: &Disk, named: Option<&InstanceId>) -> Result<InstanceId, Refusal> {
-    is_data_disk(disk)?;
+    cbs_checks::is_data_disk(disk)?;
     match (disk.state, &disk.attachment) {
         (DiskState::Attached, Some(at)) if named.is_none_or(|named| *named == at.instance) => {
             Ok(at.instance.clone())
@@ -165,7 +123,9 @@ fn can_be_detached(disk: &Disk, named: Option<&InstanceId>) -> Result<InstanceId
                 disk.id, at.instance
             ),
         )),
-        (DiskState::Attaching | DiskState::Detaching, _) => Err(busy(disk, "it is on its way already")),
+        (DiskState::Attaching | DiskState::Detaching, _) => {
+            Err(cbs_checks::busy(disk, "it is on its way already"))
+        }
         _ => Err(Refusal::conflict(
             "UnsupportedOperation.StateError",
             format!("Disk {} belongs to no instance; there is nothing to detach.", disk.id),

@@ -9,7 +9,7 @@ use kiln_model::{
     TaskKind, Timestamp,
 };
 
-use super::{commit_tasks, snapshots, tags};
+use super::{commit_tasks, tags};
 use crate::{Answer, Caller, CreateImage, Refusal, Service, checks};
 
 /// What an image is made of.
@@ -161,8 +161,8 @@ async fn of_snapshots(tx: &mut Tx, caller: &Caller, ids: &[SnapshotId]) -> Resul
         if found.iter().any(|other| other.id == *id) {
             continue;
         }
-        let snapshot = snapshots::own_snapshot(tx, caller, id, "InvalidSnapshotId.NotFound").await?;
-        snapshots::is_normal(&snapshot)?;
+        let snapshot = checks::own_snapshot(tx, caller, id, "InvalidSnapshotId.NotFound").await?;
+        checks::snapshot_is_normal(&snapshot)?;
         found.push(snapshot);
     }
     let systems: Vec<&Snapshot> =

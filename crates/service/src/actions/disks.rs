@@ -9,7 +9,7 @@ use kiln_model::{
 };
 
 use super::client_tokens::Repeatable;
-use super::{attach_disks, run_instances, snapshots, tags};
+use super::{attach_disks, cbs_checks, run_instances, tags};
 use crate::{
     Answer, Caller, CreateDisks, DescribeDisks, DiskCommand, Filter, Refusal, SeenDisk, Service, checks,
 };
@@ -18,11 +18,7 @@ const GIB: u64 = 1 << 30;
 /// The largest disk, in GiB.
 const MAX_GIB: u64 = 32_000;
 const MAX_COUNT: u32 = 20;
-const MAX_NAME_BYTES: usize = 60;
 const DEFAULT_NAME: &str = "Unnamed";
-const MAX_IDS: usize = 100;
-const MAX_FILTERS: usize = 10;
-const MAX_FILTER_VALUES: usize = 5;
 
 pub(super) async fn perform(
     service: &Arc<Service>,
@@ -43,7 +39,7 @@ pub(super) async fn perform(
 async fn create(service: &Arc<Service>, caller: &Caller, request: CreateDisks) -> Result<Answer, Refusal> {
     let repeatable = Repeatable::new("CreateDisks", request.client_token.as_deref(), &request);
     repeatable.check("InvalidParameter.InvalidClientToken")?;
-    check_name(request.name.as_deref(), "DiskName")?;
+    cbs_checks::name(request.name.as_deref(), "DiskName")?;
     check_count(request.count)?;
     tags::check(&request.tags, &tags::CBS)?;
     let zone = run_instances::zone(service, caller, Some(&request.zone))
@@ -65,18 +61,6 @@ async fn create(service: &Arc<Service>, caller: &Caller, request: CreateDisks) -
     repeatable.remember(&mut tx, caller, &made).await?;
     tx.commit().await?;
     Ok(Answer::DisksCreated(made))
-}
-
-/// A disk's name, as the public API measures it.
-pub(super) fn check_name(name: Option<&str>, parameter: &str) -> Result<(), Refusal> {
-    let Some(name) = name else { return Ok(()) };
-    if name.len() > MAX_NAME_BYTES || name.chars().any(checks::is_invisible) {
-        return Err(Refusal::invalid(
-            "InvalidParameterValue",
-            format!("{parameter} must be at most {MAX_NAME_BYTES} bytes of characters that are seen."),
-        ));
-    }
-    Ok(())
 }
 
 fn check_count(count: u32) -> Result<(), Refusal> {
@@ -129,8 +113,8 @@ pub(super) async fn content(
         })?;
         return Ok(Content { size_bytes, base_manifest: None, snapshot: None });
     };
-    let snapshot = snapshots::own_snapshot(tx, caller, id, codes.not_found).await?;
-    snapshots::is_normal(&snapshot)?;
+    let snapshot = checks::own_snapshot(tx, caller, id, codes.not_found).await?;
+    checks::snapshot_is_normal(&snapshot)?;
     if snapshot.usage == DiskUsage::System {
         return Err(Refusal::conflict(
             codes.no_data,
@@ -251,23 +235,11 @@ async fn describe(
 }
 
 fn query(caller: &Caller, request: &DescribeDisks) -> Result<Option<DiskQuery>, Refusal> {
-    if !request.disks.is_empty() && !request.filters.is_empty() {
-        return Err(Refusal::invalid(
-            "InvalidParameter",
-            "DiskIds and Filters exclude each other. Give one of them.",
-        ));
-    }
-    if request.disks.len() > MAX_IDS {
-        return Err(Refusal::invalid(
-            "InvalidParameterValue.LimitExceeded",
-            format!("DiskIds has {} entries; at most {MAX_IDS} are allowed.", request.disks.len()),
-        ));
-    }
-    check_filters(&request.filters)?;
+    cbs_checks::ids_or_filters("DiskIds", &request.disks, &request.filters)?;
     let mut query = DiskQuery {
         oldest_first: request.oldest_first,
         offset: request.offset,
-        limit: page_limit(request.limit)?,
+        limit: cbs_checks::page_limit(request.limit)?,
         ..DiskQuery::all(caller.account.uin, caller.region.clone())
     };
     if !request.disks.is_empty() {
@@ -279,29 +251,6 @@ fn query(caller: &Caller, request: &DescribeDisks) -> Result<Option<DiskQuery>, 
         }
     }
     Ok(Some(query))
-}
-
-/// A page of a listing, with the code that the CBS service has for one that cannot be.
-pub(super) fn page_limit(asked: Option<u64>) -> Result<u64, Refusal> {
-    checks::page_limit(asked).map_err(|refusal| Refusal { code: "InvalidParameterValue", ..refusal })
-}
-
-/// How many filters there are, and how many values each has.
-pub(super) fn check_filters(filters: &[Filter]) -> Result<(), Refusal> {
-    let wrong = |sentence: String| Err(Refusal::invalid("InvalidFilter", sentence));
-    if filters.len() > MAX_FILTERS {
-        return wrong(format!("There are {} filters; at most {MAX_FILTERS} are allowed.", filters.len()));
-    }
-    for filter in filters {
-        let values = filter.values.len();
-        if !(1..=MAX_FILTER_VALUES).contains(&values) {
-            return wrong(format!(
-                "Filter {} has {values} values; 1 to {MAX_FILTER_VALUES} are allowed.",
-                filter.name
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// Narrows a query by a filter. Answers false where nothing can be left.
@@ -322,7 +271,7 @@ fn apply(query: &mut DiskQuery, filter: &Filter) -> Result<bool, Refusal> {
             Ok(true)
         }
         "disk-usage" => {
-            query.usages = values.iter().filter_map(|text| usage(text)).collect();
+            query.usages = values.iter().filter_map(|text| cbs_checks::usage(text)).collect();
             Ok(!query.usages.is_empty())
         }
         "portable" => {
@@ -359,15 +308,6 @@ fn apply(query: &mut DiskQuery, filter: &Filter) -> Result<bool, Refusal> {
     }
 }
 
-/// What a disk is for, by its public name.
-pub(super) fn usage(text: &str) -> Option<DiskUsage> {
-    match text {
-        "SYSTEM_DISK" => Some(DiskUsage::System),
-        "DATA_DISK" => Some(DiskUsage::Data),
-        _ => None,
-    }
-}
-
 fn state(text: &str) -> Option<DiskState> {
     match text {
         "UNATTACHED" => Some(DiskState::Unattached),
@@ -379,12 +319,12 @@ fn state(text: &str) -> Option<DiskState> {
 }
 
 async fn terminate(service: &Arc<Service>, caller: &Caller, disks: Vec<DiskId>) -> Result<Answer, Refusal> {
-    let disks = attach_disks::disk_ids(disks, MAX_IDS)?;
+    let disks = cbs_checks::each_once("DiskIds", disks, cbs_checks::MAX_IDS)?;
     let mut tx = service.catalog.write().await?;
     for id in &disks {
         let disk = checks::own_disk(&mut tx, caller, id).await?;
-        attach_disks::is_data_disk(&disk)?;
-        attach_disks::disk_is_free(&disk)?;
+        cbs_checks::is_data_disk(&disk)?;
+        cbs_checks::disk_is_free(&disk)?;
         if disk.state != DiskState::Unattached {
             return Err(Refusal::conflict(
                 "ResourceUnavailable.Attached",

@@ -3,6 +3,7 @@
 use kiln_catalog::Tx;
 use kiln_model::{Attachment, DiskUsage, Image, ImageDisk, InstanceId, ZoneId};
 
+use super::cbs_checks;
 use super::disks::{self, Content, ContentCodes};
 use crate::{Caller, NewDataDisk, Refusal, RunInstances};
 
@@ -24,7 +25,7 @@ pub(super) struct LaunchDisk {
 /// The form of the data disks of a request.
 pub(super) fn check_form(data_disks: &[NewDataDisk]) -> Result<(), Refusal> {
     for disk in data_disks {
-        disks::check_name(disk.name.as_deref(), "DataDisks.DiskName")?;
+        cbs_checks::name(disk.name.as_deref(), "DataDisks.DiskName")?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod account_commands;
 mod accounts;
 mod attach_disks;
+mod cbs_checks;
 mod client_tokens;
 mod create_image;
 mod delete_images;

@@ -8,14 +8,13 @@ use kiln_model::{
     Snapshot, SnapshotEvent, SnapshotId, SnapshotState, TaskKind, Timestamp,
 };
 
-use super::{attach_disks, commit_tasks, delete_images, describe_images, disks, tags};
+use super::{cbs_checks, commit_tasks, delete_images, describe_images, tags};
 use crate::{
     Answer, Caller, CreateSnapshot, DescribeSnapshots, Filter, Refusal, SeenSnapshot, Service,
     SnapshotCommand, checks,
 };
 
 const DEFAULT_NAME: &str = "Unnamed";
-const MAX_IDS: usize = 100;
 
 pub(super) async fn perform(
     service: &Arc<Service>,
@@ -32,7 +31,7 @@ pub(super) async fn perform(
 }
 
 async fn create(service: &Arc<Service>, caller: &Caller, request: CreateSnapshot) -> Result<Answer, Refusal> {
-    disks::check_name(request.name.as_deref(), "SnapshotName")?;
+    cbs_checks::name(request.name.as_deref(), "SnapshotName")?;
     tags::check(&request.tags, &tags::CBS)?;
     let limits = service.limits_of(caller.account.uin).await?;
     let mut tx = service.catalog.write().await?;
@@ -93,9 +92,9 @@ fn usage(request: &CreateSnapshot, disk: &Disk) -> Result<DiskUsage, Refusal> {
 
 /// That a disk can be read now; the image that says what is on it, where that is a system.
 async fn can_be_frozen(tx: &mut Tx, caller: &Caller, disk: &Disk) -> Result<Option<ImageId>, Refusal> {
-    attach_disks::disk_is_free(disk)?;
+    cbs_checks::disk_is_free(disk)?;
     if matches!(disk.state, DiskState::Attaching | DiskState::Detaching) {
-        return Err(attach_disks::busy(disk, "it is on its way to or from an instance"));
+        return Err(cbs_checks::busy(disk, "it is on its way to or from an instance"));
     }
     let Some(at) = &disk.attachment else { return Ok(None) };
     let instance = checks::own_instance(tx, caller, &at.instance).await?;
@@ -172,18 +171,11 @@ async fn describe(
 }
 
 fn query(caller: &Caller, request: &DescribeSnapshots) -> Result<Option<SnapshotQuery>, Refusal> {
-    if !request.snapshots.is_empty() && !request.filters.is_empty() {
-        return Err(Refusal::invalid(
-            "InvalidParameter",
-            "SnapshotIds and Filters exclude each other. Give one of them.",
-        ));
-    }
-    check_count(&request.snapshots)?;
-    disks::check_filters(&request.filters)?;
+    cbs_checks::ids_or_filters("SnapshotIds", &request.snapshots, &request.filters)?;
     let mut query = SnapshotQuery {
         oldest_first: request.oldest_first,
         offset: request.offset,
-        limit: disks::page_limit(request.limit)?,
+        limit: cbs_checks::page_limit(request.limit)?,
         ..SnapshotQuery::all(caller.account.uin, caller.region.clone())
     };
     if !request.snapshots.is_empty() {
@@ -195,16 +187,6 @@ fn query(caller: &Caller, request: &DescribeSnapshots) -> Result<Option<Snapshot
         }
     }
     Ok(Some(query))
-}
-
-fn check_count(snapshots: &[SnapshotId]) -> Result<(), Refusal> {
-    if snapshots.len() <= MAX_IDS {
-        return Ok(());
-    }
-    Err(Refusal::invalid(
-        "InvalidParameterValue.LimitExceeded",
-        format!("SnapshotIds has {} entries; at most {MAX_IDS} are allowed.", snapshots.len()),
-    ))
 }
 
 /// Narrows a query by a filter. Answers false where nothing can be left.
@@ -232,7 +214,7 @@ fn apply(query: &mut SnapshotQuery, filter: &Filter) -> Result<bool, Refusal> {
             Ok(!query.states.is_empty())
         }
         "disk-usage" => {
-            query.usages = values.iter().filter_map(|text| disks::usage(text)).collect();
+            query.usages = values.iter().filter_map(|text| cbs_checks::usage(text)).collect();
             Ok(!query.usages.is_empty())
         }
         "disk-id" => {
@@ -252,55 +234,17 @@ fn apply(query: &mut SnapshotQuery, filter: &Filter) -> Result<bool, Refusal> {
     }
 }
 
-/// One of the caller's own snapshots in the region of the request.
-pub(super) async fn own_snapshot(
-    tx: &mut Tx,
-    caller: &Caller,
-    id: &SnapshotId,
-    code: &'static str,
-) -> Result<Snapshot, Refusal> {
-    let snapshot = tx.snapshot(id).await?;
-    snapshot
-        .filter(|found| found.owner == caller.account.uin && found.region == caller.region)
-        .filter(|found| found.state != SnapshotState::Deleted)
-        .ok_or_else(|| {
-            Refusal::not_found(
-                code,
-                format!("You have no snapshot {id} in {}. Check its ID and the region.", caller.region),
-            )
-        })
-}
-
-/// That a snapshot is whole.
-pub(super) fn is_normal(snapshot: &Snapshot) -> Result<(), Refusal> {
-    if snapshot.state == SnapshotState::Normal {
-        return Ok(());
-    }
-    Err(Refusal::conflict(
-        "ResourceUnavailable.SnapshotCreating",
-        format!("Snapshot {} is still being made by task {}. Wait for its end.", snapshot.id, snapshot.task),
-    ))
-}
-
 async fn delete(
     service: &Arc<Service>,
     caller: &Caller,
-    mut ids: Vec<SnapshotId>,
+    ids: Vec<SnapshotId>,
     with_images: bool,
 ) -> Result<Answer, Refusal> {
-    if ids.is_empty() {
-        return Err(Refusal::invalid(
-            "MissingParameter",
-            "SnapshotIds is empty. Name at least one snapshot.",
-        ));
-    }
-    check_count(&ids)?;
-    ids.sort();
-    ids.dedup();
+    let ids = cbs_checks::each_once("SnapshotIds", ids, cbs_checks::MAX_IDS)?;
     let mut tx = service.catalog.write().await?;
     for id in &ids {
-        let snapshot = own_snapshot(&mut tx, caller, id, "InvalidSnapshotId.NotFound").await?;
-        is_normal(&snapshot)?;
+        let snapshot = checks::own_snapshot(&mut tx, caller, id, "InvalidSnapshotId.NotFound").await?;
+        checks::snapshot_is_normal(&snapshot)?;
     }
     delete_images_of(&mut tx, caller, &ids, with_images).await?;
     let now = Timestamp::now();

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use kiln_catalog::{TagCondition, Tx};
 use kiln_model::{Resource, Tag};
 
-use super::snapshots;
 use crate::{
     Answer, Caller, DescribeResourceTags, Filter, ModifyResourceTags, Refusal, RefusalKind, Service,
     TagCommand, TagFailure, TagTarget, checks,
@@ -256,7 +255,7 @@ async fn check_target(tx: &mut Tx, caller: &Caller, target: &TagTarget) -> Resul
         Resource::Instance(id) => checks::own_instance(tx, &there, id).await.map(|_| ()),
         Resource::Disk(id) => checks::own_disk(tx, &there, id).await.map(|_| ()),
         Resource::Snapshot(id) => {
-            snapshots::own_snapshot(tx, &there, id, "InvalidSnapshotId.NotFound").await.map(|_| ())
+            checks::own_snapshot(tx, &there, id, "InvalidSnapshotId.NotFound").await.map(|_| ())
         }
         Resource::KeyPair(id) => checks::own_key_pair(tx, caller, id).await.map(|_| ()),
     };
