@@ -5,7 +5,7 @@
 import os
 
 import peers
-from rows import MEMORY_GOAL_BYTES, Row, mb, remove, served, tool
+from rows import MEMORY_GOAL_BYTES, Row, remove, served, tool
 from timing import Way, interleaved, own_cpu, process_cpu
 
 BUCKET = "bench"

@@ -3,6 +3,7 @@
 A tool or file that a test needs and that is missing fails the test; nothing is skipped.
 """
 
+import contextlib
 import os
 import random
 import subprocess
@@ -116,16 +117,24 @@ def small_disk(files):
     return disk
 
 
-@pytest.fixture
-def small_room(tmp_path):
-    """A file system of its own with room for one small image; mounting needs root or sudo."""
-    room = tmp_path / "room"
+@contextlib.contextmanager
+def file_system(room, mib):
+    """A file system of its own with room for little; mounting needs root or sudo."""
     room.mkdir()
     as_root = [] if os.geteuid() == 0 else ["sudo"]
-    options = f"size=64m,mode=0700,uid={os.getuid()}"
+    options = f"size={mib}m,mode=0700,uid={os.getuid()}"
     subprocess.run([*as_root, "mount", "-t", "tmpfs", "-o", options, "kiln-test", room], check=True)
-    yield room
-    subprocess.run([*as_root, "umount", "--lazy", room], check=True)
+    try:
+        yield room
+    finally:
+        subprocess.run([*as_root, "umount", "--lazy", room], check=True)
+
+
+@pytest.fixture
+def small_room(tmp_path):
+    """A file system of its own with room for one small image."""
+    with file_system(tmp_path / "room", 64) as room:
+        yield room
 
 
 @pytest.fixture(scope="session")

@@ -87,7 +87,7 @@ def aws_environment(server, account, home):
 
 def files_of(server):
     """The files that hold objects and parts."""
-    return [path for path in server.data_dir.glob("regions/*/objects/*") if path.is_file()]
+    return {path for path in server.data_dir.glob("regions/*/objects/*") if path.is_file()}
 
 
 def sparse_file(path, size, seed):

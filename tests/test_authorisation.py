@@ -10,8 +10,8 @@ import threading
 import pytest
 from cloud import GUANGZHOU, ZONES, refused
 from conftest import BARE_DISKS, CONFIG
+from object_clients import app_id, s3
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
-from test_buckets import app_id, s3
 
 OK = "ok"
 NOTHING = "a list with nothing in it"

@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import pytest
 import requests
 from kiln_server import wait_until
-from object_clients import app_id, s3
+from object_clients import app_id, files_of, s3
 
 # Other people's clients leave connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
@@ -63,10 +63,6 @@ def keys(account, bucket):
     return [found["Key"] for found in s3(account).list_objects_v2(Bucket=bucket).get("Contents", [])]
 
 
-def files_of(server):
-    return {path for path in server.data_dir.glob("regions/*/objects/*") if path.is_file()}
-
-
 # ---- S3 --------------------------------------------------------------------------------------------------------------
 
 
@@ -79,6 +75,11 @@ def test_what_a_form_says_is_kept_with_its_file(alice, bucket):
     got = s3(alice).get_object(Bucket=bucket, Key="user/ü & <1>")
     assert got["Body"].read() == b"by a form" and got["ETag"] == etag
     assert (got["ContentType"], got["CacheControl"], got["Metadata"]) == ("text/plain", "no-store", {"colour": "blue"})
+    time = "Wed, 21 Oct 2026 07:28:00 GMT"
+    post(*presigned(alice, bucket, "timed", {"Expires": time}, [{"Expires": time}]))
+    assert s3(alice).get_object(Bucket=bucket, Key="timed")["ExpiresString"] == time
+    timeless = presigned(alice, bucket, "timeless", {"Expires": "soon"}, [{"Expires": "soon"}])
+    refused(post(*timeless), 400, "MalformedPOSTRequest", "expires")
     post(*presigned(alice, bucket, "empty"), content=b"")
     assert body_of(alice, bucket, "empty") == b""
 

@@ -9,7 +9,7 @@ import pytest
 from botocore.exceptions import ClientError
 from conftest import BARE_DISKS, CONFIG
 from kiln_server import wait_until
-from object_clients import app_id, s3, s3_refuses
+from object_clients import app_id, files_of, s3, s3_refuses
 
 # Other people's clients leave connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning")
@@ -36,10 +36,6 @@ def new_bucket(account, name):
 
 def keys(account, bucket):
     return [found["Key"] for found in s3(account).list_objects_v2(Bucket=bucket).get("Contents", [])]
-
-
-def files_of(server):
-    return [path for path in server.data_dir.glob("regions/*/objects/*") if path.is_file()]
 
 
 def send(server, method, url, headers=(), body=b""):
@@ -118,9 +114,9 @@ def test_the_rate_of_an_account_is_its_own(make_server):
 @pytest.fixture
 def nothing_stored(server, alice):
     """Asserts that what a test was refused left neither an object nor a file."""
-    before = set(files_of(server))
+    before = files_of(server)
     yield
-    wait_until(lambda: set(files_of(server)) <= before, 10, "no file was left")
+    wait_until(lambda: files_of(server) <= before, 10, "no file was left")
 
 
 def test_no_set_of_uploads_gets_past_the_bytes_of_an_account(server, nothing_stored):

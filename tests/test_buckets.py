@@ -91,14 +91,14 @@ def test_an_object_comes_back_with_what_was_said_of_it(server, alice, bucket):
 
 
 def test_what_is_replaced_or_deleted_leaves_no_file(server, alice, bucket):
-    client, before = s3(alice), set(files_of(server))
+    client, before = s3(alice), files_of(server)
     for body in (b"one", b"two"):
         client.put_object(Bucket=bucket, Key="replaced", Body=body)
-    wait_until(lambda: len(set(files_of(server)) - before) == 1, 10, "only the second is there")
+    wait_until(lambda: len(files_of(server) - before) == 1, 10, "only the second is there")
     reading = client.get_object(Bucket=bucket, Key="replaced")["Body"]
     client.delete_object(Bucket=bucket, Key="replaced")
     assert reading.read() == b"two"
-    wait_until(lambda: set(files_of(server)) <= before, 10, "none is there")
+    wait_until(lambda: files_of(server) <= before, 10, "none is there")
 
 
 def test_ranges_and_conditions(server, alice, bucket):
@@ -257,7 +257,7 @@ def test_parts_are_read_by_number_and_an_upload_is_completed_again(server, alice
 
 
 def test_buckets_are_listed_in_pages_and_go_with_their_unfinished_uploads(server, alice):
-    client, before = s3(alice), set(files_of(server))
+    client, before = s3(alice), files_of(server)
     names = [f"pages-{letter}-{app_id(alice)}" for letter in "abc"]
     for name in names:
         client.create_bucket(Bucket=name)
@@ -267,7 +267,7 @@ def test_buckets_are_listed_in_pages_and_go_with_their_unfinished_uploads(server
     client.upload_part(Bucket=names[0], Key="k", UploadId=upload, PartNumber=1, Body=b"x")
     for name in names:
         client.delete_bucket(Bucket=name)
-    wait_until(lambda: set(files_of(server)) <= before, 10, "the part is gone")
+    wait_until(lambda: files_of(server) <= before, 10, "the part is gone")
 
 
 # ---- COS -------------------------------------------------------------------------------------------------------------
@@ -374,10 +374,10 @@ def test_rclone(server, alice, bucket, large, tmp_path):
 @pytest.fixture
 def nothing_published(server, alice, bucket):
     """Asserts that what a test was refused left neither an object nor a file."""
-    before = keys(server, alice, bucket), set(files_of(server))
+    before = keys(server, alice, bucket), files_of(server)
     yield
     assert keys(server, alice, bucket) == before[0]
-    wait_until(lambda: set(files_of(server)) <= before[1], 10, "no file was left")
+    wait_until(lambda: files_of(server) <= before[1], 10, "no file was left")
 
 
 def keys(server, account, bucket):
@@ -640,9 +640,9 @@ def test_put_goes_on_where_it_stopped(server, alice, bucket, large):
     with large.open("rb") as file:
         for number in (1, 2, 3):
             client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=file.read(8 * MIB))
-    kept = set(files_of(server))
+    kept = files_of(server)
     server.run("object", "put", large, f"{bucket}/{key}", account=alice)
-    assert kept <= set(files_of(server)), "the parts that were there are parts of the object"
+    assert kept <= files_of(server), "the parts that were there are parts of the object"
     assert client.head_object(Bucket=bucket, Key=key)["ContentLength"] == LARGE_BYTES
     client.delete_object(Bucket=bucket, Key=key)
 

@@ -9,7 +9,7 @@ import base64
 import pytest
 from cloud import BEIJING, refused
 from definitions import VERSIONS, definition, departures, required_parameters, without
-from test_buckets import app_id, s3
+from object_clients import app_id, s3
 
 # The public part of the table of actions in the project's specification of its interfaces.
 WANTED = {

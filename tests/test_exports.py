@@ -5,7 +5,6 @@ The bucket's files are fetched by boto3, as their owner would.
 
 import concurrent.futures
 import contextlib
-import os
 import random
 import socket
 import subprocess
@@ -14,7 +13,7 @@ import time
 import crcmod
 import pytest
 from cloud import BEIJING, GUANGZHOU, refused
-from conftest import BARE_DISKS, CONFIG
+from conftest import BARE_DISKS, CONFIG, file_system
 from image_files import run, system_disk
 from kiln_server import wait_until
 from object_clients import app_id, files_of, s3
@@ -346,16 +345,8 @@ def test_kiln_is_killed_meanwhile(server, alice, bucket, large_image, large_disk
 
 @pytest.fixture
 def small_file_system(tmp_path):
-    """A directory with room for little."""
-    directory = tmp_path / "small"
-    directory.mkdir()
-    run(*as_root("mount", "-t", "tmpfs", "-o", "size=120m,mode=0777", "tmpfs", directory))
-    yield directory
-    run(*as_root("umount", "-l", directory))
-
-
-def as_root(*command):
-    return command if os.geteuid() == 0 else ("sudo", *command)
+    with file_system(tmp_path / "small", 120) as room:
+        yield room
 
 
 def test_the_disk_becomes_full_meanwhile(make_server, host, small_disk, small_file_system):

@@ -68,7 +68,7 @@ impl Asked {
         if is_own(&self.origin, &self.host) || origins.contains(&self.origin) {
             return Some(self.console());
         }
-        let rules = service.cors_rules(self.bucket.as_ref()?).await;
+        let rules = service.cors_rules_for_browsers(self.bucket.as_ref()?).await;
         let rules = rules.inspect_err(|refusal| tracing::error!(%refusal, "no CORS rules could be read"));
         let headers = || self.headers.iter().map(String::as_str);
         rules.ok()?.into_iter().find(|rule| rule.allows(&self.origin, &self.method, headers()))

@@ -28,6 +28,7 @@ use crate::absent::refuse_what_is_absent;
 use crate::access::{ABSENT_KEY, Access, Found, unknown_key};
 use crate::checked_body::{checked_by, content_md5};
 use crate::error::{refused, s3_error, signature_error};
+use crate::object_operations::read_http_date;
 use crate::post_policy::{Fields, PostPolicy};
 
 /// The bytes of a form's fields, their names included, and their number.
@@ -195,13 +196,17 @@ fn put_object(fields: &Fields) -> S3Result<PutObject> {
         let name = name.strip_prefix("x-amz-meta-").or_else(|| name.strip_prefix("x-cos-meta-"))?;
         Some((name.to_owned(), value.clone()))
     });
+    let expires = text("expires");
+    if expires.as_deref().is_some_and(|text| read_http_date(text).is_none()) {
+        return Err(malformed("its field \"expires\" is no time such as Wed, 21 Oct 2026 07:28:00 GMT"));
+    }
     let description = ObjectDescription {
         content_type: text("content-type"),
         cache_control: text("cache-control"),
         content_disposition: text("content-disposition"),
         content_encoding: text("content-encoding"),
         content_language: text("content-language"),
-        expires: text("expires"),
+        expires,
         metadata: metadata.collect(),
     };
     Ok(PutObject {

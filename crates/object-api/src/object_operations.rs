@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::http::header::{ETAG, LAST_MODIFIED};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kiln_model::ObjectDescription;
-use kiln_service::{CopyObject, OpenObject, PutCondition, PutObject, Service, names_of_host};
+use kiln_service::{Caller, CopyObject, OpenObject, PutCondition, PutObject, Service, names_of_host};
 use s3s::dto::*;
 use s3s::{S3Error, S3ErrorCode, S3Request, S3Response, S3Result};
 
@@ -65,7 +65,7 @@ pub(crate) fn http_date(time: &Timestamp) -> Option<String> {
     String::from_utf8(text).ok()
 }
 
-fn read_http_date(text: &str) -> Option<Timestamp> {
+pub(crate) fn read_http_date(text: &str) -> Option<Timestamp> {
     Timestamp::parse(TimestampFormat::HttpDate, text).ok()
 }
 
@@ -105,30 +105,71 @@ pub(crate) fn crc64_header(crc64: u64) -> HeaderMap {
     headers
 }
 
-/// What is said of an object, unless the request (often a presigned URL) wants it said otherwise.
-macro_rules! said {
-    ($object:expr, $input:expr) => {{
-        let said = $object.description;
-        ObjectDescription {
-            content_type: $input.response_content_type.or(said.content_type),
-            cache_control: $input.response_cache_control.or(said.cache_control),
-            content_disposition: $input.response_content_disposition.or(said.content_disposition),
-            content_encoding: $input.response_content_encoding.or(said.content_encoding),
-            content_language: $input.response_content_language.or(said.content_language),
-            expires: $input.response_expires.as_ref().and_then(http_date).or(said.expires),
-            metadata: said.metadata,
-        }
-    }};
-}
-
 pub(crate) async fn get_object(
     service: &Arc<Service>,
     request: S3Request<GetObjectInput>,
 ) -> S3Result<S3Response<GetObjectOutput>> {
     let caller = caller(&request)?;
+    let (opened, range, mut output) = found(service, &caller, request.input).await?;
+    let crc64 = opened.object.crc64;
+    output.body = Some(StreamingBlob::wrap(opened.read(range)));
+    Ok(S3Response::with_headers(output, crc64_header(crc64)))
+}
+
+/// The same without the bytes.
+pub(crate) async fn head_object(
+    service: &Arc<Service>,
+    request: S3Request<HeadObjectInput>,
+) -> S3Result<S3Response<HeadObjectOutput>> {
+    let caller = caller(&request)?;
     let input = request.input;
+    let input = GetObjectInput {
+        bucket: input.bucket,
+        key: input.key,
+        version_id: input.version_id,
+        part_number: input.part_number,
+        range: input.range,
+        if_match: input.if_match,
+        if_none_match: input.if_none_match,
+        if_modified_since: input.if_modified_since,
+        if_unmodified_since: input.if_unmodified_since,
+        response_cache_control: input.response_cache_control,
+        response_content_disposition: input.response_content_disposition,
+        response_content_encoding: input.response_content_encoding,
+        response_content_language: input.response_content_language,
+        response_content_type: input.response_content_type,
+        response_expires: input.response_expires,
+        ..Default::default()
+    };
+    let (opened, _, output) = found(service, &caller, input).await?;
+    let output = HeadObjectOutput {
+        accept_ranges: output.accept_ranges,
+        content_length: output.content_length,
+        content_range: output.content_range,
+        cache_control: output.cache_control,
+        content_disposition: output.content_disposition,
+        content_encoding: output.content_encoding,
+        content_language: output.content_language,
+        expires: output.expires,
+        content_type: output.content_type,
+        e_tag: output.e_tag,
+        last_modified: output.last_modified,
+        parts_count: output.parts_count,
+        metadata: output.metadata,
+        ..Default::default()
+    };
+    Ok(S3Response::with_headers(output, crc64_header(opened.object.crc64)))
+}
+
+/// The object that is asked for, its bytes that are, and what is said of it: unless the request, often a presigned URL,
+/// wants it said otherwise.
+async fn found(
+    service: &Arc<Service>,
+    caller: &Caller,
+    input: GetObjectInput,
+) -> S3Result<(OpenObject, Range<u64>, GetObjectOutput)> {
     only_version(input.version_id.as_deref())?;
-    let opened = service.open_object(&caller, &input.bucket, &input.key).await.map_err(s3_error)?;
+    let opened = service.open_object(caller, &input.bucket, &input.key).await.map_err(s3_error)?;
     let conditions = Conditions {
         if_match: input.if_match,
         if_none_match: input.if_none_match,
@@ -143,67 +184,25 @@ pub(crate) async fn get_object(
         Some((range, _)) => (range.clone(), Some(content_range(&range, object.size_bytes))),
         None => range(input.range, object.size_bytes)?,
     };
-    let said = said!(object, input);
+    let said = object.description;
+    let content_type = input.response_content_type.or(said.content_type);
     let output = GetObjectOutput {
         accept_ranges: Some("bytes".to_owned()),
         content_length: i64::try_from(range.end - range.start).ok(),
         content_range,
-        body: Some(StreamingBlob::wrap(opened.read(range))),
-        cache_control: said.cache_control,
-        content_disposition: said.content_disposition,
-        content_encoding: said.content_encoding,
-        content_language: said.content_language,
-        expires: said.expires.as_deref().and_then(read_http_date),
-        content_type: said.content_type.or_else(|| Some("application/octet-stream".to_owned())),
+        cache_control: input.response_cache_control.or(said.cache_control),
+        content_disposition: input.response_content_disposition.or(said.content_disposition),
+        content_encoding: input.response_content_encoding.or(said.content_encoding),
+        content_language: input.response_content_language.or(said.content_language),
+        expires: input.response_expires.or_else(|| said.expires.as_deref().and_then(read_http_date)),
+        content_type: content_type.or_else(|| Some("application/octet-stream".to_owned())),
         e_tag: Some(ETag::Strong(object.etag)),
         last_modified: Some(timestamp(object.modified_at)),
         parts_count,
         metadata: Some(said.metadata.into_iter().collect()),
         ..Default::default()
     };
-    Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
-}
-
-pub(crate) async fn head_object(
-    service: &Arc<Service>,
-    request: S3Request<HeadObjectInput>,
-) -> S3Result<S3Response<HeadObjectOutput>> {
-    let caller = caller(&request)?;
-    let input = request.input;
-    only_version(input.version_id.as_deref())?;
-    let opened = service.open_object(&caller, &input.bucket, &input.key).await.map_err(s3_error)?;
-    let conditions = Conditions {
-        if_match: input.if_match,
-        if_none_match: input.if_none_match,
-        if_modified_since: input.if_modified_since,
-        if_unmodified_since: input.if_unmodified_since,
-    };
-    conditions.check(&opened)?;
-    let part = part(&opened, input.part_number, input.range.is_some())?;
-    let parts_count = part.as_ref().and_then(|(_, count)| *count);
-    let object = opened.object;
-    let (range, content_range) = match part {
-        Some((range, _)) => (range.clone(), Some(content_range(&range, object.size_bytes))),
-        None => range(input.range, object.size_bytes)?,
-    };
-    let said = said!(object, input);
-    let output = HeadObjectOutput {
-        accept_ranges: Some("bytes".to_owned()),
-        content_length: i64::try_from(range.end - range.start).ok(),
-        content_range,
-        cache_control: said.cache_control,
-        content_disposition: said.content_disposition,
-        content_encoding: said.content_encoding,
-        content_language: said.content_language,
-        expires: said.expires.as_deref().and_then(read_http_date),
-        content_type: said.content_type.or_else(|| Some("application/octet-stream".to_owned())),
-        e_tag: Some(ETag::Strong(object.etag)),
-        last_modified: Some(timestamp(object.modified_at)),
-        parts_count,
-        metadata: Some(said.metadata.into_iter().collect()),
-        ..Default::default()
-    };
-    Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
+    Ok((opened, range, output))
 }
 
 /// The bytes of the part that is asked for, and how many parts an object has that was uploaded in parts.

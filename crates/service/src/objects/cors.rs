@@ -44,7 +44,7 @@ impl Service {
     ///
     /// # Errors
     /// Where the catalogue does not answer.
-    pub async fn cors_rules(&self, bucket: &str) -> Result<Vec<CorsRule>, Refusal> {
+    pub async fn cors_rules_for_browsers(&self, bucket: &str) -> Result<Vec<CorsRule>, Refusal> {
         match bucket.parse::<BucketName>() {
             Ok(name) => Ok(self.catalog.read().await?.bucket_cors(&name).await?),
             Err(_) => Ok(Vec::new()),
