@@ -14,7 +14,7 @@ use crate::layout::DiskName;
 use crate::qmp::Qmp;
 
 /// Where QEMU lists the devices that have names.
-const DEVICES: &str = "/machine/peripheral/";
+pub(crate) const DEVICES: &str = "/machine/peripheral";
 
 /// The names that QEMU knows a disk's parts by.
 impl DiskName {
@@ -92,7 +92,7 @@ pub(crate) async fn tops(qmp: &mut Qmp) -> Result<Vec<(DiskName, Top)>> {
     let nodes = node_names(qmp).await?;
     let mut tops = Vec::new();
     for device in devices.as_array().into_iter().flatten() {
-        let path = device["qdev"].as_str().and_then(|path| path.strip_prefix(DEVICES));
+        let path = device["qdev"].as_str().and_then(|path| path.strip_prefix(DEVICES)?.strip_prefix('/'));
         let named = path.and_then(|path| DiskName::of_device(path.split('/').next().unwrap_or_default()));
         let Some(name) = named else { continue };
         let node = device["inserted"]["node-name"].as_str().unwrap_or_default();

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::config::DataDisk;
-use crate::disk::node_names;
+use crate::disk::{DEVICES, node_names};
 use crate::error::{Error, Result};
 use crate::layout::DiskName;
 use crate::qmp::Qmp;
@@ -18,8 +18,6 @@ use crate::supervisor::{Reply, Supervisor, answer, blocking};
 
 /// How long a guest may take to give a disk back.
 pub const DETACH_TIMEOUT: Duration = Duration::from_secs(60);
-/// Where QEMU lists the devices that have names.
-const DEVICES: &str = "/machine/peripheral";
 
 /// A disk that the guest was asked to give back, and who waits for it.
 pub(crate) struct Detaching {

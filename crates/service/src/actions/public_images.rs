@@ -137,7 +137,11 @@ async fn modify_components(
 ) -> Result<Answer, Refusal> {
     checks::require_operator_itself(caller)?;
     if let Err(error) = seed_components(components).check() {
-        return Err(Refusal::invalid("InvalidParameterValue", format!("{error}.")));
+        let why = match error {
+            kiln_qemu::Error::Seed(why) => why,
+            other => other.to_string(),
+        };
+        return Err(Refusal::invalid("InvalidParameterValue", format!("{why}.")));
     }
     let mut tx = service.catalog.write().await?;
     let (image, _) = checks::visible_image(&mut tx, caller, image).await?;
