@@ -11,6 +11,7 @@ mod credentials;
 mod download;
 mod objects;
 mod output;
+mod pages;
 mod progress;
 mod serve;
 mod simplestreams;

@@ -6,6 +6,7 @@ use crate::account_arguments::{AccountCommand, ApiKeyCommand, SetLimits, SubAcco
 use crate::arguments::OutputForm;
 use crate::client::{Client, Error};
 use crate::output;
+use crate::pages::PAGE;
 
 const ACCOUNT_COLUMNS: &[(&str, &str)] = &[
     ("UIN", "/Uin"),
@@ -16,7 +17,6 @@ const ACCOUNT_COLUMNS: &[(&str, &str)] = &[
     ("PHONE", "/Phone"),
     ("CREATED", "/CreatedTime"),
 ];
-const PAGE: u64 = 100;
 
 pub(super) async fn run(client: &Client, form: OutputForm, command: AccountCommand) -> Result<(), Error> {
     match command {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::image::{COLUMNS, PAGE, wait_for_image};
+use super::image::{COLUMNS, wait_for_image};
 use crate::arguments::{CatalogCommand, CatalogSource, Connection, OutputForm, Pull};
 use crate::client::{Client, Error};
 use crate::output;
+use crate::pages;
 use crate::simplestreams::{self, Offer};
 
 pub(super) async fn run(connection: &Connection, command: CatalogCommand) -> Result<(), Error> {
@@ -174,17 +175,11 @@ async fn public_image_named(client: &Client, region: &str, name: &str) -> Result
 async fn public_images(client: &Client, region: &str, name: Option<&str>) -> Result<Vec<Value>, Error> {
     let mut filters = vec![json!({ "Name": "image-type", "Values": ["PUBLIC_IMAGE"] })];
     filters.extend(name.map(|name| json!({ "Name": "image-name", "Values": [name] })));
-    let mut all: Vec<Value> = Vec::new();
-    loop {
-        let parameters = json!({ "Filters": filters, "Offset": all.len(), "Limit": PAGE });
-        let mut answer = client.cvm_in(region, "DescribeImages", &parameters).await?;
-        let page = answer["ImageSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let is_last = (page.len() as u64) < PAGE;
-        all.extend(page);
-        if is_last {
-            return Ok(all);
-        }
-    }
+    pages::all("ImageSet", async |mut page| {
+        page["Filters"] = json!(filters);
+        client.cvm_in(region, "DescribeImages", &page).await
+    })
+    .await
 }
 
 async fn withdraw_older(client: &Client, region: &str, family: &str, keep: usize) -> Result<(), Error> {

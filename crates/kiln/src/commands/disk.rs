@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::arguments::{CreateDisks, DiskCommand, OutputForm};
 use crate::client::{Client, Error};
 use crate::output;
+use crate::pages::{self, PAGE};
 
 const COLUMNS: &[(&str, &str)] = &[
     ("DISK", "/DiskId"),
@@ -18,7 +19,6 @@ const COLUMNS: &[(&str, &str)] = &[
     ("ZONE", "/Placement/Zone"),
     ("CREATED", "/CreateTime"),
 ];
-const PAGE: u64 = 100;
 const POLL: Duration = Duration::from_millis(200);
 
 pub(super) async fn run(client: &Client, form: OutputForm, command: DiskCommand) -> Result<(), Error> {
@@ -67,18 +67,8 @@ async fn create(client: &Client, form: OutputForm, request: CreateDisks) -> Resu
 }
 
 async fn list(client: &Client, form: OutputForm) -> Result<(), Error> {
-    let mut all: Vec<Value> = Vec::new();
-    loop {
-        let mut answer = client.cbs("DescribeDisks", &json!({ "Offset": all.len(), "Limit": PAGE })).await?;
-        let total = answer["TotalCount"].as_u64().unwrap_or(0);
-        let page = answer["DiskSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let last = page.is_empty();
-        all.extend(page);
-        if last || all.len() as u64 >= total {
-            break;
-        }
-    }
-    output::listing(form, &json!({ "TotalCount": all.len(), "DiskSet": all }), "DiskSet", COLUMNS);
+    let all = pages::whole("DiskSet", async |page| client.cbs("DescribeDisks", &page).await).await?;
+    output::listing(form, &all, "DiskSet", COLUMNS);
     Ok(())
 }
 

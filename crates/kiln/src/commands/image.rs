@@ -11,7 +11,8 @@ use crate::client::{Client, Error};
 use crate::commands::report;
 use crate::objects::{Objects, Place};
 use crate::output;
-use crate::progress::wait_for_task;
+use crate::pages;
+use crate::progress::wait_for_what_makes;
 
 pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("IMAGE", "/ImageId"),
@@ -22,8 +23,6 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("GIB", "/ImageSize"),
     ("CREATED", "/CreatedTime"),
 ];
-/// Images on a page, the most that the API gives.
-pub(super) const PAGE: u64 = 100;
 
 pub(super) async fn run(
     client: &Client,
@@ -99,20 +98,11 @@ async fn list(
         let types: Vec<_> = types.iter().map(|one| type_name(*one)).collect();
         filters.push(json!({ "Name": "image-type", "Values": types }));
     }
-    let mut all: Vec<Value> = Vec::new();
-    loop {
-        let parameters = json!({ "Filters": filters, "Offset": all.len(), "Limit": PAGE });
-        let mut answer = client.cvm("DescribeImages", &parameters).await?;
-        let total = answer["TotalCount"].as_u64().unwrap_or(0);
-        let page = answer["ImageSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let last = page.is_empty();
-        all.extend(page);
-        if last || all.len() as u64 >= total {
-            break;
-        }
-    }
-    let answer = json!({ "TotalCount": all.len(), "ImageSet": all });
-    output::listing(form, &answer, "ImageSet", COLUMNS);
+    let all = pages::whole("ImageSet", async |mut page| {
+        page["Filters"] = json!(filters);
+        client.cvm("DescribeImages", &page).await
+    });
+    output::listing(form, &all.await?, "ImageSet", COLUMNS);
     Ok(())
 }
 
@@ -227,11 +217,7 @@ pub(super) async fn finish(
 /// # Errors
 /// The reason of its task, where that has ended without its result.
 pub(super) async fn wait_for_image(client: &Client, region: &str, image: &Value) -> Result<Value, Error> {
-    let tasks = client.kiln("DescribeTasks", &json!({ "Limit": PAGE })).await?;
-    let task = tasks["TaskSet"].as_array().into_iter().flatten().find(|task| task["ImageId"] == *image);
-    if let Some(task) = task.and_then(|task| task["TaskId"].as_str()) {
-        wait_for_task(client, task).await?;
-    }
+    wait_for_what_makes(client, "ImageId", image).await?;
     let mut answer = client.cvm_in(region, "DescribeImages", &json!({ "ImageIds": [image] })).await?;
     Ok(answer["ImageSet"][0].take())
 }

@@ -13,6 +13,7 @@ use super::screen;
 use crate::arguments::{InstanceCommand, OutputForm, Reset, Run};
 use crate::client::{Client, Error};
 use crate::output;
+use crate::pages::{self, PAGE};
 
 const COLUMNS: &[(&str, &str)] = &[
     ("INSTANCE", "/InstanceId"),
@@ -25,7 +26,6 @@ const COLUMNS: &[(&str, &str)] = &[
     ("RESULT", "/LatestOperationState"),
     ("CREATED", "/CreatedTime"),
 ];
-const PAGE: u64 = 100;
 const POLL: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(
@@ -164,19 +164,8 @@ fn report_failures(answer: &Value) -> Result<(), Error> {
 }
 
 async fn list(client: &Client, form: OutputForm) -> Result<(), Error> {
-    let mut all: Vec<Value> = Vec::new();
-    loop {
-        let mut answer =
-            client.cvm("DescribeInstances", &json!({ "Offset": all.len(), "Limit": PAGE })).await?;
-        let page = answer["InstanceSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let total = answer["TotalCount"].as_u64().unwrap_or(0);
-        let last = page.is_empty();
-        all.extend(page);
-        if last || all.len() as u64 >= total {
-            break;
-        }
-    }
-    output::listing(form, &json!({ "TotalCount": all.len(), "InstanceSet": all }), "InstanceSet", COLUMNS);
+    let all = pages::whole("InstanceSet", async |page| client.cvm("DescribeInstances", &page).await).await?;
+    output::listing(form, &all, "InstanceSet", COLUMNS);
     Ok(())
 }
 

@@ -1,22 +1,22 @@
 //! `kiln market`: providers, and the images that they sell.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::report;
 use crate::arguments::{ListingState, MarketCommand, OutputForm, Submit};
 use crate::client::{Client, Error};
 use crate::output;
+use crate::pages;
 
-const PAGE: u64 = 100;
 const COLUMNS: &[(&str, &str)] = &[
     ("LISTING", "/ListingId"),
-    ("IMAGE", "/ImageId"),
+    ("SOLD IMAGE", "/ImageId"),
     ("NAME", "/ImageName"),
     ("PROVIDER", "/ProviderName"),
     ("PER HOUR", "/PerHour"),
     ("PER MONTH", "/PerMonth"),
     ("STATE", "/State"),
-    ("SUBMITTED", "/SubmittedImageId"),
+    ("SUBMITTED IMAGE", "/SubmittedImageId"),
     ("ANSWER", "/Answer"),
 ];
 
@@ -84,21 +84,13 @@ async fn submit(client: &Client, form: OutputForm, wanted: Submit) -> Result<(),
 }
 
 async fn list(client: &Client, form: OutputForm, state: Option<ListingState>) -> Result<(), Error> {
-    let mut all: Vec<Value> = Vec::new();
-    loop {
-        let mut parameters = json!({ "Offset": all.len(), "Limit": PAGE });
+    let all = pages::whole("ListingSet", async |mut page| {
         if let Some(state) = state {
-            parameters["State"] = json!(state_name(state));
+            page["State"] = json!(state_name(state));
         }
-        let mut answer = client.kiln("DescribeListings", &parameters).await?;
-        let page = answer["ListingSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let is_last = (page.len() as u64) < PAGE;
-        all.extend(page);
-        if is_last {
-            break;
-        }
-    }
-    output::listing(form, &json!({ "TotalCount": all.len(), "ListingSet": all }), "ListingSet", COLUMNS);
+        client.kiln("DescribeListings", &page).await
+    });
+    output::listing(form, &all.await?, "ListingSet", COLUMNS);
     Ok(())
 }
 

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use crate::arguments::OutputForm;
 use crate::client::{Client, Error};
 use crate::output;
+use crate::pages::PAGE;
 
-const PAGE: u64 = 100;
 const COLUMNS: &[(&str, &str)] = &[
     ("TIME", "/CreatedTime"),
     ("MESSAGE", "/Title"),

@@ -1,4 +1,4 @@
-//! `kiln image publish|withdraw|fee`: images for everybody, which are the operator's.
+//! `kiln image publish|withdraw|components|fee`: images for everybody, which are the operator's.
 
 use std::path::Path;
 

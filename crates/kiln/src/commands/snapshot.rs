@@ -1,11 +1,12 @@
 //! `kiln snapshot`: frozen copies of disks.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::arguments::{OutputForm, SnapshotCommand};
 use crate::client::{Client, Error};
 use crate::output;
-use crate::progress::wait_for_task;
+use crate::pages;
+use crate::progress::wait_for_what_makes;
 
 const COLUMNS: &[(&str, &str)] = &[
     ("SNAPSHOT", "/SnapshotId"),
@@ -17,7 +18,6 @@ const COLUMNS: &[(&str, &str)] = &[
     ("IMAGES", "/ImageCount"),
     ("CREATED", "/CreateTime"),
 ];
-const PAGE: u64 = 100;
 
 pub(super) async fn run(client: &Client, form: OutputForm, command: SnapshotCommand) -> Result<(), Error> {
     match command {
@@ -45,11 +45,7 @@ async fn create(
     }
     let made = client.cbs("CreateSnapshot", &parameters).await?["SnapshotId"].take();
     if !no_wait {
-        let tasks = client.kiln("DescribeTasks", &json!({ "Limit": PAGE })).await?;
-        let task = tasks["TaskSet"].as_array().into_iter().flatten().find(|task| task["SnapshotId"] == made);
-        if let Some(task) = task.and_then(|task| task["TaskId"].as_str()) {
-            wait_for_task(client, task).await?;
-        }
+        wait_for_what_makes(client, "SnapshotId", &made).await?;
     }
     let answer = client.cbs("DescribeSnapshots", &json!({ "SnapshotIds": [made] })).await?;
     output::listing(form, &answer, "SnapshotSet", COLUMNS);
@@ -57,19 +53,8 @@ async fn create(
 }
 
 async fn list(client: &Client, form: OutputForm) -> Result<(), Error> {
-    let mut all: Vec<Value> = Vec::new();
-    loop {
-        let mut answer =
-            client.cbs("DescribeSnapshots", &json!({ "Offset": all.len(), "Limit": PAGE })).await?;
-        let total = answer["TotalCount"].as_u64().unwrap_or(0);
-        let page = answer["SnapshotSet"].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let last = page.is_empty();
-        all.extend(page);
-        if last || all.len() as u64 >= total {
-            break;
-        }
-    }
-    let answer = json!({ "TotalCount": all.len(), "SnapshotSet": all });
+    let answer =
+        pages::whole("SnapshotSet", async |page| client.cbs("DescribeSnapshots", &page).await).await?;
     output::listing(form, &answer, "SnapshotSet", COLUMNS);
     Ok(())
 }

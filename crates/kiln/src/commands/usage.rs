@@ -1,13 +1,13 @@
 //! `kiln usage`: a month's report as a table, as JSON or as comma-separated values.
 
+use std::cell::RefCell;
+
 use serde_json::{Value, json};
 
 use crate::arguments::{OutputForm, Usage};
 use crate::client::{Client, Error};
 use crate::output;
-
-/// Lines on a page, the most that the API gives.
-const PAGE: u64 = 100;
+use crate::pages;
 
 const USAGE_COLUMNS: &[(&str, &str)] = &[
     ("ACCOUNT", "/Uin"),
@@ -58,26 +58,24 @@ pub(super) async fn run(client: &Client, form: OutputForm, wanted: Usage) -> Res
 
 /// The report with all of its lines.
 async fn whole(client: &Client, wanted: &Usage, action: &str, set: &str) -> Result<Value, Error> {
-    let mut lines: Vec<Value> = Vec::new();
-    let mut month = wanted.month.clone();
-    loop {
-        let mut parameters = json!({ "Offset": lines.len(), "Limit": PAGE });
-        for (name, value) in [("Month", &month), ("Uin", &wanted.account)] {
-            if let Some(value) = value {
-                parameters[name] = json!(value);
+    // The last answer, which says what all lines come to.
+    let report = RefCell::new(json!({ "Month": wanted.month }));
+    let lines = pages::all(set, async |mut page| {
+        // Every page is of the same month, also at midnight.
+        let month = report.borrow()["Month"].clone();
+        for (name, value) in [("Month", month), ("Uin", json!(wanted.account))] {
+            if !value.is_null() {
+                page[name] = value;
             }
         }
-        let mut report = client.kiln(action, &parameters).await?;
-        let page = report[set].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let is_last = (page.len() as u64) < PAGE;
-        lines.extend(page);
-        if is_last {
-            report[set] = Value::Array(lines);
-            return Ok(report);
-        }
-        // Every page is of the same month, also at midnight.
-        month = report["Month"].as_str().map(str::to_owned);
-    }
+        let answer = client.kiln(action, &page).await?;
+        report.replace(answer.clone());
+        Ok(answer)
+    })
+    .await?;
+    let mut report = report.into_inner();
+    report[set] = Value::Array(lines);
+    Ok(report)
 }
 
 fn print_csv(report: &Value, set: &str, columns: &[(&str, &str)]) {
