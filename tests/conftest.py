@@ -109,6 +109,16 @@ def host(files):
     host.close()
 
 
+@pytest.fixture(scope="module")
+def debian(alice, guest_image):
+    """The real image, imported by URL."""
+    host = FileHost(guest_image.parent)
+    try:
+        return alice.imported(host.url(guest_image.name), "debian-12")
+    finally:
+        host.close()
+
+
 @pytest.fixture(scope="session")
 def small_disk(files):
     """A small system disk, raw; the same is served as small.qcow2."""

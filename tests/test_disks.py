@@ -10,7 +10,6 @@ import time
 import pytest
 from cloud import GUANGZHOU, ZONES, refused
 from conftest import BARE_DISKS, CONFIG
-from file_host import FileHost
 from guests import KeyPair
 from image_files import run
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
@@ -274,15 +273,6 @@ def key_pair(alice, tmp_path_factory):
     pair = KeyPair(tmp_path_factory.mktemp("keys"))
     pair.id = alice.call("ImportKeyPair", KeyName="guests", ProjectId=0, PublicKey=pair.public_key).KeyId
     return pair
-
-
-@pytest.fixture(scope="module")
-def debian(alice, guest_image):
-    host = FileHost(guest_image.parent)
-    try:
-        return alice.imported(host.url(guest_image.name), "debian-12")
-    finally:
-        host.close()
 
 
 @pytest.fixture(scope="module")

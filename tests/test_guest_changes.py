@@ -13,7 +13,6 @@ import subprocess
 import pytest
 from cloud import refused
 from conftest import CONFIG
-from file_host import FileHost
 from guests import KeyPair
 
 PASSWORD = "Not-the-0ld-one"
@@ -23,15 +22,6 @@ COUNT_RUNS = base64.b64encode(b"#!/bin/sh\necho run >> /root/runs\n").decode()
 @pytest.fixture(scope="module")
 def server(make_server):
     return make_server(CONFIG).start()
-
-
-@pytest.fixture(scope="module")
-def debian(alice, guest_image):
-    host = FileHost(guest_image.parent)
-    try:
-        return alice.imported(host.url(guest_image.name), "debian-12")
-    finally:
-        host.close()
 
 
 class MadeKeyPair(KeyPair):

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 from cloud import BEIJING, GUANGZHOU, refused
 from conftest import CONFIG
-from file_host import FileHost
 from guests import READY, KeyPair, console, console_shows, user_data
 from image_files import MIB, same_disk
 from kiln_server import wait_until
@@ -41,16 +40,6 @@ def key(tmp_path_factory):
 @pytest.fixture(scope="module")
 def key_id(alice, key):
     return alice.call("ImportKeyPair", KeyName="e2e", ProjectId=0, PublicKey=key.public_key).KeyId
-
-
-@pytest.fixture(scope="module")
-def debian(alice, guest_image):
-    """The real image, imported by URL."""
-    host = FileHost(guest_image.parent)
-    try:
-        return alice.imported(host.url(guest_image.name), "debian-12")
-    finally:
-        host.close()
 
 
 @pytest.fixture(scope="module")
