@@ -26,7 +26,7 @@ pub(crate) fn read_part(row: &Row) -> Result<Part> {
         region: RegionId::from_trusted(row.text("region")?),
         number: row.number("number")?,
         size_bytes: row.number("size_bytes")?,
-        md5: row.text("md5")?,
+        etag: row.text("etag")?,
         crc64: row.parsed("crc64")?,
         stored_at: row.time("stored_at")?,
     })
@@ -105,7 +105,7 @@ impl Tx {
             Holder::Object(id) => (Some(id), None),
             Holder::Upload(id) => (None, Some(id)),
         };
-        let sql = "INSERT INTO parts (id, region, object, upload, number, size_bytes, md5, crc64, stored_at)
+        let sql = "INSERT INTO parts (id, region, object, upload, number, size_bytes, etag, crc64, stored_at)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         let insert = query(sql)
             .bind(part.id.as_str())
@@ -114,7 +114,7 @@ impl Tx {
             .bind(upload)
             .bind(i64::from(part.number))
             .bind(integer(part.size_bytes, "size_bytes")?)
-            .bind(&part.md5)
+            .bind(&part.etag)
             .bind(part.crc64.to_string())
             .bind(part.stored_at.0);
         self.change(insert).await?;

@@ -218,7 +218,7 @@ pub(crate) enum ImageCommand {
     },
     /// Export an image as an image file, to this machine or into a bucket
     Export(Export),
-    /// Print an NBD address at which qemu-img, nbdcopy and others read an image
+    /// Print an NBD address at which qemu-img, nbdcopy and others read an image (operator; with --tcp, whoever sees it)
     ExportUrl {
         /// The image
         image: String,

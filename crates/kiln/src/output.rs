@@ -9,8 +9,13 @@ use crate::arguments::OutputForm;
 
 /// Prints a line. Where nobody reads any more (`| head`) the program ends; where it cannot be written, it fails.
 pub(crate) fn line(text: &str) {
+    raw(format!("{text}\n").as_bytes());
+}
+
+/// Writes bytes as they are, as [`line`] does.
+pub(crate) fn raw(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+    match out.write_all(bytes).and_then(|()| out.flush()) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(error) => {
@@ -42,6 +47,10 @@ pub(crate) fn listing(form: OutputForm, answer: &Value, rows: &str, columns: &[(
     }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    // Long cells are broken where somebody looks; a program gets a row in a line.
+    if let Some((_, width)) = console::Term::stdout().size_checked() {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table.set_header(columns.iter().map(|(title, _)| *title));
     for row in answer[rows].as_array().into_iter().flatten() {
         table.add_row(columns.iter().map(|(_, field)| row.pointer(field).map(text).unwrap_or_default()));

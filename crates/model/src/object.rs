@@ -143,12 +143,19 @@ pub struct Part {
     pub number: u32,
     /// Its length.
     pub size_bytes: u64,
-    /// The MD5 of its bytes, in hexadecimal digits.
-    pub md5: String,
+    /// What it is told apart by, in hexadecimal digits: the MD5 of its bytes, or [`Part::crc64_etag`].
+    pub etag: String,
     /// The CRC-64 of its bytes.
     pub crc64: u64,
     /// When it was stored.
     pub stored_at: Timestamp,
+}
+
+impl Part {
+    /// The ETag of a part of whose bytes there is no MD5: their CRC-64 and their number, 8 bytes each.
+    pub fn crc64_etag(crc64: u64, size_bytes: u64) -> String {
+        format!("{crc64:016x}{size_bytes:016x}")
+    }
 }
 
 #[cfg(test)]

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderMap;
 use kiln_model::ObjectDescription;
-use kiln_service::{CompletedPart, PutPart, Service};
+use kiln_service::{CompletedPart, PartEtag, PutPart, Service};
 use s3s::dto::*;
 use s3s::{S3ErrorCode, S3Request, S3Response, S3Result};
 
@@ -15,6 +16,8 @@ use crate::object_operations::{
 };
 use crate::s3::caller;
 
+/// By which Kiln's own client says that it does without MD5s.
+const PART_ETAG: &str = "x-kiln-part-etag";
 /// Parts in one page of a listing.
 const MAX_PARTS_PAGE: usize = 1_000;
 
@@ -60,11 +63,12 @@ pub(crate) async fn upload_part(
         number: part_number(input.part_number)?,
         size_bytes: input.content_length.and_then(|length| u64::try_from(length).ok()),
         md5,
+        etag: part_etag(&request.headers),
     };
     let part = service.put_part(&caller, put, body.stream).await.map_err(s3_error)?;
     let sums = body.checksum.get().cloned().unwrap_or_default();
     let output = UploadPartOutput {
-        e_tag: Some(ETag::Strong(part.md5)),
+        e_tag: Some(ETag::Strong(part.etag)),
         checksum_crc32: sums.checksum_crc32,
         checksum_crc32c: sums.checksum_crc32c,
         checksum_sha1: sums.checksum_sha1,
@@ -73,6 +77,12 @@ pub(crate) async fn upload_part(
         ..Default::default()
     };
     Ok(S3Response::with_headers(output, crc64_header(part.crc64)))
+}
+
+/// What a part is to be told apart by. Clients that know no better than S3 expect its MD5.
+fn part_etag(headers: &HeaderMap) -> PartEtag {
+    let asked = headers.get(PART_ETAG).and_then(|value| value.to_str().ok());
+    if asked == Some("crc64") { PartEtag::Crc64 } else { PartEtag::Md5 }
 }
 
 fn part_number(number: i32) -> S3Result<u32> {
@@ -108,10 +118,11 @@ pub(crate) async fn upload_part_copy(
         number: part_number(input.part_number)?,
         size_bytes: Some(range.end - range.start),
         md5: None,
+        etag: PartEtag::Md5,
     };
     let part = service.put_part(&caller, put, Box::pin(source.read(range))).await.map_err(s3_error)?;
     let result = CopyPartResult {
-        e_tag: Some(ETag::Strong(part.md5)),
+        e_tag: Some(ETag::Strong(part.etag)),
         last_modified: Some(timestamp(part.stored_at)),
         ..Default::default()
     };
@@ -141,7 +152,7 @@ pub(crate) async fn list_parts(
     let page: Vec<_> = rest.by_ref().take(most).collect();
     let last = page.last().and_then(|part| i32::try_from(part.number).ok());
     let parts = page.into_iter().map(|part| Part {
-        e_tag: Some(ETag::Strong(part.md5)),
+        e_tag: Some(ETag::Strong(part.etag)),
         last_modified: Some(timestamp(part.stored_at)),
         part_number: i32::try_from(part.number).ok(),
         size: i64::try_from(part.size_bytes).ok(),

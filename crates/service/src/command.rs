@@ -3,6 +3,8 @@
 //! Adapters parse the wire into a [`Command`] and render the [`Answer`]; nothing of the wire's own shapes gets past
 //! them. Whether a command changes anything is decided here, once.
 
+use std::sync::Arc;
+
 use kiln_catalog::ImageView;
 use kiln_model::{
     Account, ApiKey, AppId, Components, Disk, DiskId, ExportFormat, Image, ImageId, ImageShare, ImageState,
@@ -299,6 +301,15 @@ pub struct SeenImage {
     pub tags: Vec<Tag>,
 }
 
+/// A page of a list of images.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImagePage {
+    /// The images of the page.
+    pub images: Vec<SeenImage>,
+    /// How many are in the whole list.
+    pub total: u64,
+}
+
 /// What a command answers.
 #[derive(Debug, Clone, PartialEq)]
 #[allow(missing_docs, reason = "each variant names what it holds")]
@@ -325,10 +336,8 @@ pub enum Answer {
     },
     /// One copy per destination region.
     CopiesAccepted(Vec<AcceptedCopy>),
-    Images {
-        images: Vec<SeenImage>,
-        total: u64,
-    },
+    /// Shared, since the same page is answered again and again.
+    Images(Arc<ImagePage>),
     /// The newest image of a family, if it has one.
     FamilyImage(Option<Box<SeenImage>>),
     /// Whom an image is shared with, and with how many it may be.

@@ -57,8 +57,8 @@ pub use market_command::{
     SubmitListing,
 };
 pub use objects::{
-    CompletedPart, CopyObject, HostNames, ListObjects, ObjectConfig, ObjectPage, OpenObject, PutCondition,
-    PutObject, PutPart, UploadPage, names_of_host,
+    CompletedPart, CopyObject, HostNames, ListObjects, ObjectConfig, ObjectPage, OpenObject, PartEtag,
+    PutCondition, PutObject, PutPart, UploadPage, names_of_host,
 };
 pub use price_command::{InquirePriceResetInstance, InquirePriceRunInstances, PriceCommand, Quote};
 pub use public_image_command::{PublicImageCommand, PublishImage, WithdrawImage};

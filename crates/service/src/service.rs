@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::actions::{ImagePage, OpenScreen, SCREEN_LIFE, ScreenTicket};
+use crate::actions::{OpenScreen, SCREEN_LIFE, ScreenTicket};
 use crate::config::ServiceConfig;
 use crate::exports::{EXPORT_LIFE, OperatorExports, TokenExports};
 use crate::jobs::JobError;
@@ -27,7 +27,9 @@ use crate::objects::Incoming;
 use crate::recent::{Age, Recent};
 use crate::region_store::RegionStore;
 use crate::tickets::Tickets;
-use crate::{Answer, Caller, Command, Refusal, actions, collection, jobs, notifications, objects, usage};
+use crate::{
+    Answer, Caller, Command, ImagePage, Refusal, actions, collection, jobs, notifications, objects, usage,
+};
 
 /// How long work in the background may take to end after a shutdown was asked for.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(10);

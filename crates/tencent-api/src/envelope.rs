@@ -12,7 +12,7 @@ use crate::error::Error;
 pub(crate) type Object = Map<String, Value>;
 
 /// The answer to a request, or the error that it gets.
-pub(crate) fn response(request_id: &str, outcome: Result<Object, &Error>) -> Response<Body> {
+pub(crate) fn response(request_id: &str, outcome: Result<Object, Error>) -> Response<Body> {
     let mut members = match outcome {
         Ok(members) => members,
         Err(error) => {
@@ -21,7 +21,9 @@ pub(crate) fn response(request_id: &str, outcome: Result<Object, &Error>) -> Res
         }
     };
     members.insert("RequestId".to_owned(), request_id.into());
-    let mut response = Response::new(Body::from(json!({"Response": members}).to_string()));
+    let whole = Object::from_iter([("Response".to_owned(), Value::Object(members))]);
+    let bytes = serde_json::to_vec(&whole).expect("texts under texts are JSON");
+    let mut response = Response::new(Body::from(bytes));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

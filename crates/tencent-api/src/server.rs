@@ -113,8 +113,8 @@ async fn answer(api: Api, request: Request<Body>, generation: Generation) -> Res
         let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(code, duration_ms, "answered");
         match generation {
-            Generation::Present => envelope::response(&request_id, outcome.as_ref().cloned()),
-            Generation::V2 => v2::response(outcome.as_ref().cloned()),
+            Generation::Present => envelope::response(&request_id, outcome),
+            Generation::V2 => v2::response(outcome),
         }
     }
     .instrument(span)

@@ -6,13 +6,16 @@
 mod accounts;
 mod concurrency;
 mod database_file;
+mod disks;
 mod garbage;
 mod images;
 mod instances;
+mod market;
 mod objects;
 mod records;
 mod references;
 mod sample;
+mod snapshots;
 mod tags;
 mod tasks;
 mod usage;

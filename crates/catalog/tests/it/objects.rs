@@ -50,7 +50,7 @@ fn part(number: u32, size_bytes: u64) -> Part {
         region: guangzhou(),
         number,
         size_bytes,
-        md5: "0123456789abcdef0123456789abcdef".to_owned(),
+        etag: "0123456789abcdef0123456789abcdef".to_owned(),
         crc64: u64::MAX,
         stored_at: at(2),
     }

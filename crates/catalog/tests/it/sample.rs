@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use kiln_catalog::{PublishedManifest, Tx};
+use kiln_catalog::{PublishedManifest, StoreKey, Tx};
 use kiln_model::{
     Account, AppId, Architecture, BootMode, Contact, DiskId, DiskUsage, Image, ImageDisk, ImageId, ImageKind,
     ImageOrigin, ImageState, ImportClaim, Instance, InstanceId, InstanceState, InstanceType, LastOperation,
@@ -180,6 +180,13 @@ pub(crate) async fn live_manifest(
         .await
         .expect("all packs are kept");
     key
+}
+
+/// The manifests of Guangzhou that nothing refers to, and nothing did after that time.
+pub(crate) async fn idle_manifests(tx: &mut Tx, millis: i64) -> Vec<ManifestKey> {
+    let found = tx.garbage(&guangzhou(), at(millis), 0).await.expect("readable");
+    let manifest = |key| if let StoreKey::Manifest(key) = key { Some(key) } else { None };
+    found.into_iter().filter_map(|object| manifest(object.key)).collect()
 }
 
 pub(crate) async fn succeed(tx: &mut Tx, task: &Task, millis: i64) {

@@ -29,11 +29,11 @@ pub(crate) enum ObjectCommand {
         /// BUCKET/KEY
         object: String,
     },
-    /// Download an object
+    /// Download an object; a download that was interrupted goes on
     Get {
         /// BUCKET/KEY
         object: String,
-        /// The file to make
+        /// The file to make, which must not be there yet; `-` for standard output
         file: PathBuf,
     },
     /// List a bucket's objects

@@ -1,20 +1,17 @@
 //! `kiln bucket` and `kiln object`: what the server's buckets hold.
 
-use std::io::Write;
-use std::path::Path;
-
 use serde_json::json;
 
 use crate::arguments::{BucketCommand, ObjectCommand, OutputForm};
 use crate::client::Error;
+use crate::download::{check_target, download};
 use crate::objects::{Objects, Place};
 use crate::output;
-use crate::progress::byte_bar;
 
 pub(super) async fn run(objects: &Objects, form: OutputForm, command: BucketCommand) -> Result<(), Error> {
     match command {
         BucketCommand::Create { name } => {
-            let name = objects.bucket_name(&name);
+            let name = objects.bucket_name(&name)?;
             objects.create_bucket(&name).await?;
             output::done(form, &json!({ "Bucket": name }), &name);
         }
@@ -29,7 +26,7 @@ pub(super) async fn run(objects: &Objects, form: OutputForm, command: BucketComm
             output::listing(form, &answer, "Buckets", &columns);
         }
         BucketCommand::Delete { name } => {
-            let name = objects.bucket_name(&name);
+            let name = objects.bucket_name(&name)?;
             objects.delete_bucket(&name).await?;
             output::done(form, &json!({ "Bucket": name }), &format!("deleted {name}"));
         }
@@ -50,11 +47,15 @@ pub(super) async fn run_object(
         }
         ObjectCommand::Get { object, file } => {
             let place = objects.place(&object)?;
-            get(objects, &place, &file).await?;
+            if file.as_os_str() == "-" {
+                return print(objects, &place).await;
+            }
+            check_target(&file)?;
+            download(objects, &place, &file).await?;
             done(form, &place, &format!("written to {}:", file.display()));
         }
         ObjectCommand::List { bucket, prefix } => {
-            let rows = objects.objects(&objects.bucket_name(&bucket), &prefix).await?.into_iter().map(|object| {
+            let rows = objects.objects(&objects.bucket_name(&bucket)?, &prefix).await?.into_iter().map(|object| {
                 json!({ "Key": object.key, "Size": object.size, "LastModified": object.last_modified })
             });
             let answer = json!({ "Objects": rows.collect::<Vec<_>>() });
@@ -81,18 +82,11 @@ fn done(form: OutputForm, place: &Place, what: &str) {
     output::done(form, &answer, &format!("{what} {}/{}", place.bucket, place.key));
 }
 
-/// Downloads an object. What came before it broke off is removed.
-async fn get(objects: &Objects, place: &Place, file: &Path) -> Result<(), Error> {
+/// Writes an object's bytes to standard output.
+async fn print(objects: &Objects, place: &Place) -> Result<(), Error> {
     let mut answer = objects.get(place).await?;
-    let bar = byte_bar("download", answer.content_length().unwrap_or(0));
-    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut unfinished =
-        tempfile::NamedTempFile::new_in(dir).map_err(|error| format!("{}: {error}", dir.display()))?;
     while let Some(piece) = answer.chunk().await? {
-        unfinished.write_all(&piece).map_err(|error| format!("{}: {error}", file.display()))?;
-        bar.inc(piece.len() as u64);
+        output::raw(&piece);
     }
-    unfinished.persist(file).map_err(|error| format!("{}: {error}", file.display()))?;
-    bar.finish_and_clear();
     Ok(())
 }

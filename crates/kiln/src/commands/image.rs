@@ -147,12 +147,18 @@ async fn import_image(client: &Client, connection: &Connection, import: Import) 
     if import.public {
         parameters["ImageType"] = json!("PUBLIC_IMAGE");
     }
-    let image = client.cvm("ImportImage", &parameters).await?;
-    let keep = import.keep_object || import.no_wait;
-    finish(client, client.region(), connection.output, &image["ImageId"], import.no_wait).await?;
-    match uploaded {
-        Some((objects, place)) if !keep => objects.delete(&place).await,
-        _ => Ok(()),
+    let imported = async {
+        let image = client.cvm("ImportImage", &parameters).await?;
+        finish(client, client.region(), connection.output, &image["ImageId"], import.no_wait).await
+    };
+    match (imported.await, uploaded) {
+        (Ok(()), Some((objects, place))) if !import.keep_object && !import.no_wait => objects.delete(&place).await,
+        (Err(error), Some((_, place))) => Err(format!(
+            "{error}\nThe uploaded file is kept as {place}: the same command with other options imports it from there, \
+             `kiln object delete {place}` removes it."
+        )
+        .into()),
+        (imported, _) => imported,
     }
 }
 
@@ -167,12 +173,14 @@ async fn upload(
     let changed = about.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let objects = Objects::find(client, connection.objects_endpoint.as_deref()).await?;
-    let bucket = objects.bucket_name(&import.bucket);
+    let bucket = objects.bucket_name(&import.bucket)?;
     if !objects.buckets().await?.iter().any(|found| found.name == bucket) {
         objects.create_bucket(&bucket).await?;
     }
     let place = Place { bucket, key: format!("{changed}-{}/{name}", about.len()) };
-    objects.put_file(file, &place).await?;
+    if !objects.has_file(file, &place).await? {
+        objects.put_file(file, &place).await?;
+    }
     Ok((objects, place))
 }
 

@@ -8,7 +8,7 @@ use kiln_model::{Image, ImageId, ImageState, TaskId};
 
 use super::tags;
 use crate::recent::Age;
-use crate::{Answer, Caller, DescribeImages, Filter, Refusal, SeenImage, Service, checks};
+use crate::{Answer, Caller, DescribeImages, Filter, ImagePage, Refusal, SeenImage, Service, checks};
 
 const MAX_IDS: usize = 100;
 const MAX_FILTERS: usize = 10;
@@ -16,29 +16,17 @@ const MAX_FILTER_VALUES: usize = 5;
 /// More than any name or tag has, in bytes.
 const MAX_FILTER_BYTES: usize = 1024;
 
-/// A page of a list, and how many images are in the whole of it.
-pub(crate) struct ImagePage {
-    images: Vec<SeenImage>,
-    total: u64,
-}
-
-impl ImagePage {
-    fn answer(&self) -> Answer {
-        Answer::Images { images: self.images.clone(), total: self.total }
-    }
-}
-
 pub(super) async fn perform(
     service: &Arc<Service>,
     caller: &Caller,
     request: DescribeImages,
 ) -> Result<Answer, Refusal> {
     let Some(query) = query(caller, &request)? else {
-        return Ok(Answer::Images { images: Vec::new(), total: 0 });
+        return Ok(Answer::Images(Arc::default()));
     };
     let now = Age::of(&service.catalog);
     if let Some(page) = service.recent_images.get(&query, now) {
-        return Ok(page.answer());
+        return Ok(Answer::Images(page));
     }
     let mut tx = service.catalog.read().await?;
     let (found, total) = tx.images(&query).await?;
@@ -51,7 +39,7 @@ pub(super) async fn perform(
         ));
     }
     let images = seen(&mut tx, caller, found).await?;
-    Ok(service.recent_images.keep(query, now, ImagePage { images, total }).answer())
+    Ok(Answer::Images(service.recent_images.keep(query, now, ImagePage { images, total })))
 }
 
 pub(super) async fn newest(service: &Arc<Service>, caller: &Caller, family: &str) -> Result<Answer, Refusal> {

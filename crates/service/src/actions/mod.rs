@@ -41,7 +41,6 @@ mod tags;
 mod tasks;
 mod usage;
 
-pub(crate) use describe_images::ImagePage;
 pub use screen::OpenScreen;
 pub(crate) use screen::{SCREEN_LIFE, ScreenTicket, open_screen};
 

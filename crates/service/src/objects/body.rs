@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use super::files::{ObjectFiles, StoredPart, UnfinishedPart};
 use super::room::Room;
-use super::{MAX_PART_BYTES, file_refusal, too_large};
+use super::{MAX_PART_BYTES, PartEtag, file_refusal, too_large};
 use crate::Refusal;
 
 /// What is gathered before it is hashed and written.
@@ -31,12 +31,13 @@ pub(super) fn check_size(announced_bytes: Option<u64>) -> Result<(), Refusal> {
 pub(super) async fn store(
     files: Arc<ObjectFiles>,
     number: u32,
+    etag: PartEtag,
     announced_bytes: Option<u64>,
     room: &mut Room,
     mut body: impl Stream<Item = Result<Bytes, Refusal>> + Unpin,
 ) -> Result<StoredPart, Refusal> {
     let mut writing: Writing =
-        tokio::task::spawn_blocking(move || Ok((files.create()?, Vec::with_capacity(BATCH_BYTES))));
+        tokio::task::spawn_blocking(move || Ok((files.create(etag)?, Vec::with_capacity(BATCH_BYTES))));
     let mut batch = Vec::with_capacity(BATCH_BYTES);
     let mut received: u64 = 0;
     loop {

@@ -14,6 +14,8 @@ use std::time::SystemTime;
 use kiln_model::{Part, PartId, RegionId, Timestamp};
 use md5::{Digest, Md5};
 
+use super::PartEtag;
+
 /// The piece in which zeros are left out of a file.
 const SPARSE_BYTES: usize = 64 << 10;
 static ZEROS: [u8; SPARSE_BYTES] = [0; SPARSE_BYTES];
@@ -46,20 +48,16 @@ impl ObjectFiles {
         self.dir.join(part.as_str())
     }
 
-    /// Begins a part that is sent. Blocks.
-    pub(super) fn create(self: &Arc<Self>) -> io::Result<UnfinishedPart> {
-        Ok(UnfinishedPart { md5: Some(Md5::new()), ..self.create_own()? })
-    }
-
-    /// Begins a part that Kiln writes itself: nobody asks for its MD5. Blocks.
-    pub(super) fn create_own(self: &Arc<Self>) -> io::Result<UnfinishedPart> {
+    /// Begins a part that is to have such an ETag. Blocks.
+    pub(super) fn create(self: &Arc<Self>, etag: PartEtag) -> io::Result<UnfinishedPart> {
         if !self.dir.exists() {
             std::fs::create_dir_all(&self.dir)?;
             self.dir.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())?;
         }
         let guard = Guard { files: Arc::clone(self), id: PartId::random(), kept: false };
         let file = OpenOptions::new().write(true).create_new(true).open(self.path(&guard.id))?;
-        Ok(UnfinishedPart { guard, file, size_bytes: 0, md5: None, crc64: crc_fast::Digest::new(CRC64) })
+        let md5 = (etag == PartEtag::Md5).then(Md5::new);
+        Ok(UnfinishedPart { guard, file, size_bytes: 0, md5, crc64: crc_fast::Digest::new(CRC64) })
     }
 
     /// Makes another name for a part's bytes, which are not copied where the file system has links. Blocks.
@@ -219,13 +217,15 @@ impl UnfinishedPart {
         self.file.set_len(self.size_bytes)?;
         self.file.sync_all()?;
         File::open(&self.guard.files.dir)?.sync_all()?;
+        let (size_bytes, crc64) = (self.size_bytes, self.crc64.finalize());
+        let md5 = self.md5.map(|md5| hex::encode(md5.finalize()));
         let part = Part {
             id: self.guard.id.clone(),
             region: self.guard.files.region.clone(),
             number,
-            size_bytes: self.size_bytes,
-            md5: self.md5.map_or_else(String::new, |md5| hex::encode(md5.finalize())),
-            crc64: self.crc64.finalize(),
+            size_bytes,
+            etag: md5.unwrap_or_else(|| Part::crc64_etag(crc64, size_bytes)),
+            crc64,
             stored_at: Timestamp::now(),
         };
         Ok(StoredPart { part, guard: self.guard })
@@ -278,7 +278,7 @@ mod tests {
     fn a_part_is_what_was_appended_with_its_sums_and_without_its_zeros() {
         let dir = tempfile::tempdir().expect("a directory");
         let files = files(dir.path());
-        let mut part = files.create().expect("created");
+        let mut part = files.create(PartEtag::Md5).expect("created");
         part.append(b"123456789").expect("written");
         part.append(&vec![0; 10 << 20]).expect("written");
         let stored = part.finish(1).expect("durable");
@@ -296,8 +296,10 @@ mod tests {
         let dir = tempfile::tempdir().expect("a directory");
         let files = files(dir.path());
         for zeros in [0, 1, SPARSE_BYTES, 3 * SPARSE_BYTES + 5, 1000 * SPARSE_BYTES + 12_345] {
-            let (mut sent, mut own) =
-                (files.create().expect("created"), files.create_own().expect("created"));
+            let (mut sent, mut own) = (
+                files.create(PartEtag::Md5).expect("created"),
+                files.create(PartEtag::Crc64).expect("created"),
+            );
             for piece in [&b"before"[..], &vec![0; zeros], &b"after"[..]] {
                 sent.append(piece).expect("written");
             }
@@ -321,7 +323,7 @@ mod tests {
     async fn a_pinned_file_goes_with_its_last_reader() {
         let dir = tempfile::tempdir().expect("a directory");
         let files = files(dir.path());
-        let mut part = files.create().expect("created");
+        let mut part = files.create(PartEtag::Md5).expect("created");
         part.append(b"x").expect("written");
         let part = part.finish(1).expect("durable").keep();
         let pins = [files.pin(std::slice::from_ref(&part)), files.pin(std::slice::from_ref(&part))];

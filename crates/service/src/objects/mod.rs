@@ -40,7 +40,7 @@ pub(crate) use own_url::{KeptObject, own_object};
 pub use put::{CopyObject, PutCondition, PutObject};
 pub use read::OpenObject;
 pub(crate) use room::{Incoming, Room};
-pub use uploads::{CompletedPart, PutPart, UploadPage};
+pub use uploads::{CompletedPart, PartEtag, PutPart, UploadPage};
 pub(crate) use written::{NoRoom, ObjectWriter, WrittenObject, publish_written};
 
 /// Buckets of one account.

@@ -9,7 +9,8 @@ use kiln_model::{Bucket, Object, ObjectDescription, ObjectId, Part, Timestamp};
 
 use super::files::{ObjectFiles, StoredPart};
 use super::{
-    MAX_DELETED_KEYS, body, bucket_to_change, check_description, check_key, check_room, file_refusal,
+    MAX_DELETED_KEYS, PartEtag, body, bucket_to_change, check_description, check_key, check_room,
+    file_refusal,
 };
 use crate::{Caller, OpenObject, Refusal, Service, actions};
 
@@ -71,14 +72,15 @@ impl Service {
         let mut room = self.room(&mut tx, caller, request.size_bytes).await?;
         drop(tx);
         let files = self.object_files(&bucket.region)?;
-        let stored = body::store(Arc::clone(&files), 1, request.size_bytes, &mut room, body).await?;
+        let stored =
+            body::store(Arc::clone(&files), 1, PartEtag::Md5, request.size_bytes, &mut room, body).await?;
         check_md5(request.md5.as_deref(), &stored.part)?;
         let object = Object {
             id: ObjectId::random(),
             bucket: bucket.name.clone(),
             key: request.key,
             size_bytes: stored.part.size_bytes,
-            etag: stored.part.md5.clone(),
+            etag: stored.part.etag.clone(),
             crc64: stored.part.crc64,
             description: request.description,
             modified_at: Timestamp::now(),
@@ -225,9 +227,10 @@ fn check_condition(condition: &PutCondition, present: Option<&Object>) -> Result
     Err(Refusal::conflict("PreconditionFailed", format!("It is asked for only if {wanted}; that is not so.")))
 }
 
+/// That a part has the MD5 that its sender says, which is its ETag then.
 pub(super) fn check_md5(claimed: Option<&str>, part: &Part) -> Result<(), Refusal> {
     match claimed {
-        Some(claimed) if claimed != part.md5 => Err(Refusal::invalid(
+        Some(claimed) if claimed != part.etag => Err(Refusal::invalid(
             "BadDigest",
             "The body's MD5 is not the one that Content-MD5 says. Send it again.",
         )),

@@ -31,6 +31,17 @@ pub struct PutPart {
     pub size_bytes: Option<u64>,
     /// The MD5 that the sender says it has, in hexadecimal digits.
     pub md5: Option<String>,
+    /// What the sender wants the part to be told apart by; its MD5 where one is given.
+    pub etag: PartEtag,
+}
+
+/// What a part's ETag is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PartEtag {
+    /// The MD5 of its bytes, as S3 has it.
+    Md5,
+    /// [`Part::crc64_etag`], which costs next to nothing.
+    Crc64,
 }
 
 /// A part as the completer of an upload names it.
@@ -112,7 +123,9 @@ impl Service {
         drop(tx);
         let files = self.object_files(&bucket.region)?;
         let announced = request.size_bytes;
-        let stored = body::store(Arc::clone(&files), request.number, announced, &mut room, body).await?;
+        let etag = if request.md5.is_some() { PartEtag::Md5 } else { request.etag };
+        let stored =
+            body::store(Arc::clone(&files), request.number, etag, announced, &mut room, body).await?;
         check_md5(request.md5.as_deref(), &stored.part)?;
         drop(room);
         let mut tx = self.catalog.write().await?;
@@ -250,7 +263,7 @@ async fn own_upload(tx: &mut Tx, bucket: &str, key: &str, id: &str) -> Result<Up
 fn check_parts(parts: &[Part], named: &[CompletedPart]) -> Result<(), Refusal> {
     let mut found = parts.iter();
     for named in named {
-        let part = found.next().filter(|part| part.number == named.number && part.md5 == named.etag);
+        let part = found.next().filter(|part| part.number == named.number && part.etag == named.etag);
         if part.is_none() {
             return Err(Refusal::invalid(
                 "InvalidPart",
@@ -278,17 +291,27 @@ fn check_parts(parts: &[Part], named: &[CompletedPart]) -> Result<(), Refusal> {
 
 /// Whether an object is what an upload with these parts became.
 fn is_made_of(object: &Object, named: &[CompletedPart]) -> bool {
-    let md5s: Vec<&str> = named.iter().map(|part| part.etag.as_str()).collect();
-    etag_of_parts(&md5s).is_ok_and(|etag| etag == object.etag)
+    etag_of_parts(named.iter().map(|part| part.etag.as_str())).is_ok_and(|etag| etag == object.etag)
 }
 
 /// The ETag of an object in parts, of theirs.
-fn etag_of_parts(md5s: &[&str]) -> Result<String, hex::FromHexError> {
-    let mut md5 = Md5::new();
-    for part in md5s {
+fn etag_of_parts<'e>(etags: impl ExactSizeIterator<Item = &'e str>) -> Result<String, hex::FromHexError> {
+    let (mut md5, count) = (Md5::new(), etags.len());
+    for part in etags {
         md5.update(hex::decode(part)?);
     }
-    Ok(format!("{}-{}", hex::encode(md5.finalize()), md5s.len()))
+    Ok(format!("{}-{count}", hex::encode(md5.finalize())))
+}
+
+/// The ETag and the CRC-64 of an object that is made of parts.
+pub(super) fn sums_of_parts<'p>(
+    parts: impl ExactSizeIterator<Item = &'p Part> + Clone,
+) -> Result<(String, u64), Refusal> {
+    let etag = etag_of_parts(parts.clone().map(|part| part.etag.as_str())).map_err(Refusal::internal)?;
+    let crc64 = parts.fold(crc_fast::checksum(CRC64, b""), |sum, part| {
+        crc_fast::checksum_combine(CRC64, sum, part.crc64, part.size_bytes)
+    });
+    Ok((etag, crc64))
 }
 
 /// The object that parts make together.
@@ -297,11 +320,7 @@ fn whole(upload: &Upload, parts: &[Part]) -> Result<Object, Refusal> {
     if size_bytes > MAX_OBJECT_BYTES {
         return Err(too_large(size_bytes, MAX_OBJECT_BYTES));
     }
-    let md5s: Vec<&str> = parts.iter().map(|part| part.md5.as_str()).collect();
-    let etag = etag_of_parts(&md5s).map_err(Refusal::internal)?;
-    let crc64 = parts.iter().fold(crc_fast::checksum(CRC64, b""), |sum, part| {
-        crc_fast::checksum_combine(CRC64, sum, part.crc64, part.size_bytes)
-    });
+    let (etag, crc64) = sums_of_parts(parts.iter())?;
     Ok(Object {
         id: ObjectId::random(),
         bucket: upload.bucket.clone(),

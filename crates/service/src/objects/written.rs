@@ -12,12 +12,12 @@ use std::thread::JoinHandle;
 use kiln_catalog::Tx;
 use kiln_disk_format::Sink;
 use kiln_model::{Bucket, Object, ObjectDescription, ObjectId, Part, Timestamp};
-use md5::{Digest, Md5};
 
-use super::files::{CRC64, ObjectFiles, StoredPart, UnfinishedPart};
+use super::files::{ObjectFiles, StoredPart, UnfinishedPart};
 use super::put::replace;
 use super::room::Room;
-use super::{MAX_OBJECT_BYTES, PutCondition, check_room_of};
+use super::uploads::sums_of_parts;
+use super::{MAX_OBJECT_BYTES, PartEtag, PutCondition, check_room_of};
 use crate::{Refusal, Service};
 
 /// The bytes of a part: what waits for the disk while the next is written.
@@ -85,7 +85,7 @@ impl<'a> ObjectWriter<'a> {
         }
         let part = match self.writing.take() {
             Some(part) => part,
-            None => self.files.create_own()?,
+            None => self.files.create(PartEtag::Crc64)?,
         };
         let part = self.writing.insert(part);
         let now = len.min(PART_BYTES - part.size_bytes());
@@ -146,7 +146,7 @@ impl Sink for ObjectWriter<'_> {
 
     fn put_head(&mut self, head: &[u8]) -> io::Result<()> {
         assert_eq!(head.len() as u64, self.head_bytes, "a head has the length that was left for it");
-        let mut part = self.files.create_own()?;
+        let mut part = self.files.create(PartEtag::Crc64)?;
         part.write(head)?;
         self.head = Some(part.finish(1)?);
         Ok(())
@@ -161,24 +161,18 @@ pub(crate) struct WrittenObject {
 
 impl WrittenObject {
     /// The object as it will be known. Its ETag is of the form that promises nobody an MD5 of the bytes.
-    fn object(&self, bucket: &Bucket, key: &str) -> Object {
-        let mut sums = Md5::new();
-        let mut crc64 = crc_fast::checksum(CRC64, b"");
-        for StoredPart { part, .. } in &self.parts {
-            sums.update(part.crc64.to_be_bytes());
-            sums.update(part.size_bytes.to_be_bytes());
-            crc64 = crc_fast::checksum_combine(CRC64, crc64, part.crc64, part.size_bytes);
-        }
-        Object {
+    fn object(&self, bucket: &Bucket, key: &str) -> Result<Object, Refusal> {
+        let (etag, crc64) = sums_of_parts(self.parts.iter().map(|stored| &stored.part))?;
+        Ok(Object {
             id: ObjectId::random(),
             bucket: bucket.name.clone(),
             key: key.to_owned(),
             size_bytes: self.size_bytes,
-            etag: format!("{}-{}", hex::encode(sums.finalize()), self.parts.len()),
+            etag,
             crc64,
             description: ObjectDescription::default(),
             modified_at: Timestamp::now(),
-        }
+        })
     }
 }
 
@@ -215,7 +209,7 @@ pub(crate) async fn publish_written(
     let mut publication = Publication { files, kept: Vec::new(), replaced: Vec::new() };
     let mut stored = Vec::new();
     for (key, written) in written {
-        let object = written.object(bucket, &key);
+        let object = written.object(bucket, &key)?;
         publication.replaced.extend(replace(tx, &object, &PutCondition::None).await?);
         check_room_of(tx, service, bucket.owner, 1, object.size_bytes).await?;
         tx.insert_object(&object).await?;
@@ -278,8 +272,8 @@ mod tests {
             stored_bytes: 0,
             created_at: Timestamp(0),
         };
-        let object = written.object(&bucket, "key");
-        assert_eq!(object.crc64, crc_fast::checksum(CRC64, &bytes));
+        let object = written.object(&bucket, "key").expect("parts have sums");
+        assert_eq!(object.crc64, crc_fast::checksum(crate::objects::files::CRC64, &bytes));
         assert!(object.etag.ends_with("-4"));
     }
 

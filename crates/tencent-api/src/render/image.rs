@@ -12,9 +12,10 @@ use crate::error::Error;
 
 /// A list of images.
 pub(crate) fn list(rendering: Rendering<'_>) -> Result<Object, Error> {
-    let Answer::Images { images, total } = rendering.answer else { return Err(Error::UnexpectedAnswer) };
-    let images: Vec<Value> = images.iter().map(image).collect();
-    members(json!({"TotalCount": total, "ImageSet": images}))
+    let Answer::Images(page) = rendering.answer else { return Err(Error::UnexpectedAnswer) };
+    // Not by `json!`, which copies what it is given: this is the most frequent answer, and a long one.
+    let images = Value::Array(page.images.iter().map(image).collect());
+    Ok(Object::from_iter([("TotalCount".to_owned(), page.total.into()), ("ImageSet".to_owned(), images)]))
 }
 
 /// The newest image of a family, if it has one.

@@ -166,13 +166,12 @@ async fn describe(session: &Session<'_>, arguments: &Arguments) -> Result<Object
         offset: arguments.integer("offset").unwrap_or(0),
         limit: arguments.integer("limit"),
     });
-    let Answer::Images { mut images, mut total } = session.perform(command).await? else {
+    let Answer::Images(page) = session.perform(command).await? else {
         return Err(Error::UnexpectedAnswer);
     };
-    let listed = images.len();
-    images.retain(|seen| seen.view == *view);
-    total -= (listed - images.len()) as u64;
-    let shapes: Vec<Value> = images.iter().map(|seen| image(seen, *number)).collect();
+    let of_type = page.images.iter().filter(|seen| seen.view == *view);
+    let shapes: Vec<Value> = of_type.map(|seen| image(seen, *number)).collect();
+    let total = page.total - (page.images.len() - shapes.len()) as u64;
     Ok(object([("totalCount", json!(total)), ("imageSet", json!(shapes))]))
 }
 

@@ -9,8 +9,8 @@ use crate::envelope::Object;
 use crate::error::Error;
 
 /// The answer to a request, or the error that it gets.
-pub(crate) fn response(outcome: Result<Object, &Error>) -> Response<Body> {
-    let mut members = status(outcome.as_ref().err().copied());
+pub(crate) fn response(outcome: Result<Object, Error>) -> Response<Body> {
+    let mut members = status(outcome.as_ref().err());
     members.extend(outcome.unwrap_or_default());
     let mut response = Response::new(Body::from(Value::Object(members).to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

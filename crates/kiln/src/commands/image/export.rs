@@ -48,7 +48,7 @@ async fn to_file(
         None => format_of(file)?,
     };
     let objects = Objects::find(client, connection.objects_endpoint.as_deref()).await?;
-    let bucket = objects.bucket_name(wanted.bucket.as_deref().unwrap_or(BUCKET));
+    let bucket = objects.bucket_name(wanted.bucket.as_deref().unwrap_or(BUCKET))?;
     if !objects.buckets().await?.iter().any(|found| found.name == bucket) {
         objects.create_bucket(&bucket).await?;
     }
