@@ -39,6 +39,8 @@ BARE_DISKS = "[import.criteria]\n" + "".join(
     ).split()
 )
 SEED = int(os.environ.get("KILN_TEST_SEED") or random.SystemRandom().randrange(1 << 32))
+# Those that run beside this process (pytest-xdist) make the same choices.
+os.environ["KILN_TEST_SEED"] = str(SEED)
 LOG_LINES = 80
 
 
@@ -155,6 +157,13 @@ def seed():
 
 def pytest_report_header():
     return f"KILN_TEST_SEED={SEED} repeats this run's random choices"
+
+
+def pytest_collection_modifyitems(items):
+    """Keeps the tests of a file together, and all files whose guests boot: two guests at once need more than twice the time."""
+    booting = {item.path for item in items if "guest_image" in item.fixturenames}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("guests" if item.path in booting else item.path.stem))
 
 
 @pytest.hookimpl(wrapper=True)

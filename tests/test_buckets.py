@@ -623,6 +623,14 @@ def test_the_command_line_of_buckets(server, alice, large, tmp_path):
     assert [(found["Key"], found["Size"]) for found in listed] == [("dir/large file", LARGE_BYTES)]
     run("object", "get", "by-hand/dir/large file", tmp_path / "back")
     assert sha256(tmp_path / "back") == sha256(large)
+    told = run("object", "get", "by-hand/dir/large file", tmp_path / "back", check=False)
+    assert told.returncode != 0 and "it is there already" in told.stderr
+    (tmp_path / "small").write_text("a few words\n")
+    run("object", "put", tmp_path / "small", "by-hand/small")
+    assert run("object", "get", "by-hand/small", "-").stdout == "a few words\n"
+    run("object", "delete", "by-hand/small")
+    told = run("bucket", "create", "By_Hand", check=False)
+    assert told.returncode != 0 and "lower-case letters" in told.stderr
     url = run("object", "presign", "by-hand/dir/large file", "--seconds", "60").stdout.strip()
     asked = urllib.request.Request(url, headers={"Range": "bytes=0-9"})
     with large.open("rb") as file:
@@ -634,16 +642,25 @@ def test_the_command_line_of_buckets(server, alice, large, tmp_path):
     assert name not in run("bucket", "list").stdout
 
 
-def test_put_goes_on_where_it_stopped(server, alice, bucket, large):
+def test_put_goes_on_where_it_stopped(server, alice, bucket, large, tmp_path):
     client, key = s3(alice), "half.raw"
+    # Parts as the command line sends them: of this length, and told apart by their CRCs.
+    client.meta.events.register(
+        "before-sign.s3.UploadPart", lambda request, **_: request.headers.add_header("x-kiln-part-etag", "crc64")
+    )
     upload = client.create_multipart_upload(Bucket=bucket, Key=key)["UploadId"]
+    put = {"Bucket": bucket, "Key": key, "UploadId": upload}
     with large.open("rb") as file:
         for number in (1, 2, 3):
-            client.upload_part(Bucket=bucket, Key=key, UploadId=upload, PartNumber=number, Body=file.read(8 * MIB))
+            client.upload_part(**put, PartNumber=number, Body=file.read(16 * MIB))
     kept = files_of(server)
+    # This one is not the file's, though it is as long.
+    client.upload_part(**put, PartNumber=4, Body=bytes(16 * MIB))
     server.run("object", "put", large, f"{bucket}/{key}", account=alice)
     assert kept <= files_of(server), "the parts that were there are parts of the object"
     assert client.head_object(Bucket=bucket, Key=key)["ContentLength"] == LARGE_BYTES
+    client.download_file(bucket, key, str(tmp_path / "back"))
+    assert sha256(tmp_path / "back") == sha256(large)
     client.delete_object(Bucket=bucket, Key=key)
 
 
@@ -654,3 +671,12 @@ def test_image_import_takes_a_file_of_this_machine(server, alice, files, small_d
     assert keys(server, alice, f"imports-{app_id(alice)}") == [], "the upload is gone after the import"
     told = server.run("image", "import", files / "nothing", *arguments, account=alice, check=False)
     assert told.returncode != 0 and "nothing" in told.stderr
+    # What was uploaded for an import that is refused is kept, which is said, and is not uploaded again.
+    told = server.run("image", "import", files / "small.qcow2", *arguments, account=alice, check=False)
+    [kept] = keys(server, alice, f"imports-{app_id(alice)}")
+    assert told.returncode != 0 and f"kept as imports-{app_id(alice)}/{kept}" in told.stderr
+    parts = files_of(server)
+    arguments[-1] = "by-hand-2"
+    server.run("image", "import", files / "small.qcow2", *arguments, "--keep-object", account=alice)
+    assert files_of(server) == parts
+    server.run("object", "delete", f"imports-{app_id(alice)}/{kept}", account=alice)

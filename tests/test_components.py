@@ -64,5 +64,12 @@ def test_only_the_operator_names_them_for_public_images_that_can_install_them(op
     copy = operator.kiln("PublishImage", ImageId=image, DestinationRegions=[BEIJING])["ImageSet"][0]["ImageId"]
     operator.normal_image(copy, BEIJING)
     assert bob.kiln("DescribeImageComponents", BEIJING, ImageId=copy)["Packages"] == ["clamav"]
+    # A new version of a family has its newest version's from its beginning.
+    server = {"ImageFamily": "server", "ImageType": "PUBLIC_IMAGE"}
+    first = public(operator, host.url("small.qcow2"), "server 1", **server)
+    operator.kiln("ModifyImageComponents", ImageId=first, Packages=["clamav"], Script="#!/bin/sh")
+    second = public(operator, host.url("small.qcow2"), "server 2", **server)
+    carried = bob.kiln("DescribeImageComponents", ImageId=second)
+    assert (carried["Packages"], carried["Script"]) == (["clamav"], "#!/bin/sh")
     operator.kiln("ModifyImageComponents", ImageId=image)
     assert bob.kiln("DescribeImageComponents", ImageId=image) | {"RequestId": ""} == {"Packages": [], "Script": None, "RequestId": ""}

@@ -28,6 +28,21 @@ impl Tx {
         Ok(())
     }
 
+    /// Names for a new version of a public family what the newest version in its region has.
+    ///
+    /// # Errors
+    /// `Missing` where there is no such image.
+    pub async fn carry_image_components(&mut self, image: &Image) -> Result<()> {
+        let sql = "INSERT INTO image_components (image, packages, script)
+            SELECT $1, packages, script FROM image_components WHERE image =
+                (SELECT id FROM images
+                WHERE family = $2 AND family <> '' AND region = $3 AND kind = 'public' AND state = 'normal'
+                ORDER BY created_at DESC, id LIMIT 1)";
+        let insert = query(sql).bind(image.id.as_str()).bind(&image.family).bind(image.region.as_str());
+        self.change(insert).await?;
+        Ok(())
+    }
+
     /// What guests of an image get: what is named for it, or else for the image that it was made from.
     pub async fn image_components(&mut self, image: &Image) -> Result<Components> {
         let sql = "SELECT packages, script FROM image_components WHERE image = $1";

@@ -107,7 +107,6 @@ async fn pull_one(client: &Client, wanted: &Pull, offer: &Offer) -> Result<Value
     if let Some(image) = public_image_named(client, client.region(), &offer.name()).await? {
         return wait_for_image(client, client.region(), &image["ImageId"]).await;
     }
-    let former = newest_of_family(client, &offer.family()).await?;
     let architecture = match offer.arch.as_str() {
         "amd64" => "x86_64",
         other => other,
@@ -122,26 +121,7 @@ async fn pull_one(client: &Client, wanted: &Pull, offer: &Offer) -> Result<Value
         "Architecture": architecture, "Force": wanted.force,
     });
     let answer = client.cvm("ImportImage", &parameters).await?;
-    carry_components(client, &answer["ImageId"], former.as_ref()).await?;
     wait_for_image(client, client.region(), &answer["ImageId"]).await
-}
-
-/// The version of a family that is public now.
-async fn newest_of_family(client: &Client, family: &str) -> Result<Option<Value>, Error> {
-    let images = public_images(client, client.region(), None).await?;
-    Ok(images.into_iter().find(|image| image["ImageFamily"] == family && image["ImageState"] == "NORMAL"))
-}
-
-/// Guests of a new version get what those of the former one do.
-async fn carry_components(client: &Client, image: &Value, former: Option<&Value>) -> Result<(), Error> {
-    let Some(former) = former else { return Ok(()) };
-    let named = client.kiln("DescribeImageComponents", &json!({ "ImageId": former["ImageId"] })).await?;
-    let mut parameters = json!({ "ImageId": image, "Packages": named["Packages"] });
-    if let Some(script) = named["Script"].as_str() {
-        parameters["Script"] = json!(script);
-    }
-    client.kiln("ModifyImageComponents", &parameters).await?;
-    Ok(())
 }
 
 async fn publish_elsewhere(

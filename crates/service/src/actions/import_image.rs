@@ -67,7 +67,11 @@ pub(super) async fn perform(
     };
     let task = super::enqueue(&mut tx, caller, &caller.region, kind).await?;
     let tags = request.tags.clone();
-    tx.insert_image(&new_image(caller, request, platform, id.clone(), task.clone(), now)).await?;
+    let image = new_image(caller, request, platform, id.clone(), task.clone(), now);
+    tx.insert_image(&image).await?;
+    if image.kind == ImageKind::Public {
+        tx.carry_image_components(&image).await?;
+    }
     tags::put(&mut tx, caller, id.as_str(), &tags, &tags::CVM).await?;
     commit_tasks(service, tx).await?;
     Ok(Answer::ImageAccepted { image: id, task })

@@ -188,9 +188,13 @@ async fn publish(tx: &mut Tx, caller: &Caller, listing: &mut Listing, now: Times
     Ok(())
 }
 
-/// The operator no longer sees a submitted image that is not its own.
+/// The operator no longer sees an image that it sees for its review only: not its own, and not shared with it before.
 async fn end_review(tx: &mut Tx, listing: &Listing) -> Result<(), Refusal> {
-    if let Some(operator) = tx.operator().await? {
+    let Some(operator) = tx.operator().await? else { return Ok(()) };
+    let shares = tx.shares_of(&listing.image).await?;
+    let for_review =
+        |share: &ImageShare| share.account == operator.uin && share.shared_at == listing.submitted_at;
+    if shares.iter().any(for_review) {
         tx.delete_share(&listing.image, operator.uin).await?;
     }
     Ok(())
