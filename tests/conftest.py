@@ -6,6 +6,7 @@ A tool or file that a test needs and that is missing fails the test; nothing is 
 import contextlib
 import os
 import random
+import re
 import subprocess
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from file_host import FileHost
 from image_files import qcow2, system_disk
 from kiln_server import KilnServer
+from xdist.scheduler import LoadScopeScheduling
 
 # Imports may fetch from this machine, limits do not get in the way, and garbage goes when a test says so.
 CONFIG = """
@@ -159,11 +161,18 @@ def pytest_report_header():
     return f"KILN_TEST_SEED={SEED} repeats this run's random choices"
 
 
-def pytest_collection_modifyitems(items):
-    """Keeps the tests of a file together, and all files whose guests boot: two guests at once need more than twice the time."""
-    booting = {item.path for item in items if "guest_image" in item.fixturenames}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("guests" if item.path in booting else item.path.stem))
+class FilesAtOnce(LoadScopeScheduling):
+    """Files run beside each other, but for those whose guests boot: two guests at once need more than twice the time."""
+
+    def _split_scope(self, nodeid):
+        file = nodeid.partition("::")[0]
+        boots = re.search(r"\b(guest_image|debian)\b", Path(__file__).with_name(Path(file).name).read_text())
+        return "guests" if boots else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return FilesAtOnce(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -668,15 +668,23 @@ def test_image_import_takes_a_file_of_this_machine(server, alice, files, small_d
     arguments = ["--os-type", "Debian", "--os-version", "12", "--name", "by-hand"]
     images = server.json("image", "import", files / "small.qcow2", *arguments, account=alice)["ImageSet"]
     assert images[0]["ImageState"] == "NORMAL"
+    before = files_of(server)
     assert keys(server, alice, f"imports-{app_id(alice)}") == [], "the upload is gone after the import"
     told = server.run("image", "import", files / "nothing", *arguments, account=alice, check=False)
     assert told.returncode != 0 and "nothing" in told.stderr
     # What was uploaded for an import that is refused is kept, which is said, and is not uploaded again.
     told = server.run("image", "import", files / "small.qcow2", *arguments, account=alice, check=False)
+    assert told.returncode != 0 and "InvalidImageName.Duplicate" in told.stderr
+    assert keys(server, alice, f"imports-{app_id(alice)}") == [], "what is refused at once is not uploaded"
+    arguments[-1] = "by-hand-2"
+    wrong = ["--sha256", "0" * 64]
+    told = server.run("image", "import", files / "small.qcow2", *arguments, *wrong, account=alice, check=False)
     [kept] = keys(server, alice, f"imports-{app_id(alice)}")
     assert told.returncode != 0 and f"kept as imports-{app_id(alice)}/{kept}" in told.stderr
-    parts = files_of(server)
-    arguments[-1] = "by-hand-2"
-    server.run("image", "import", files / "small.qcow2", *arguments, "--keep-object", account=alice)
-    assert files_of(server) == parts
+    [part] = files_of(server) - before
+    uploaded = part.stat().st_mtime_ns
+    server.run("image", "import", files / "small.qcow2", *arguments, "--no-wait", account=alice)
+    assert files_of(server) - before == {part} and part.stat().st_mtime_ns == uploaded
     server.run("object", "delete", f"imports-{app_id(alice)}/{kept}", account=alice)
+    told = server.run("object", "delete", f"imports-{app_id(alice)}/{kept}", account=alice, check=False)
+    assert told.returncode != 0 and "no object" in told.stderr

@@ -28,10 +28,10 @@ impl Tx {
         Ok(())
     }
 
-    /// Names for a new version of a public family what the newest version in its region has.
+    /// Names for a new version of a public family what the newest version in its region has, if it has anything.
     ///
     /// # Errors
-    /// `Missing` where there is no such image.
+    /// `Missing` where there is no such image and something is to be named for it.
     pub async fn carry_image_components(&mut self, image: &Image) -> Result<()> {
         let sql = "INSERT INTO image_components (image, packages, script)
             SELECT $1, packages, script FROM image_components WHERE image =

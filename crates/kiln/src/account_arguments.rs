@@ -82,14 +82,16 @@ pub(crate) enum AccountCommand {
 }
 
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("wanted").required(true).multiple(true).args([
-    "reset", "images_per_region", "image_operations_per_day", "shares_per_image", "system_disk_size",
-    "image_name_length", "image_description_length", "instances_per_region", "snapshots_per_region",
-    "disks_per_region", "requests_per_second", "export_tasks",
-]))]
 pub(crate) struct SetLimits {
     /// The account's number
     pub(crate) uin: String,
+    #[command(flatten)]
+    pub(crate) wanted: WantedLimits,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct WantedLimits {
     /// The configuration's limits again
     #[arg(long)]
     pub(crate) reset: bool,

@@ -264,10 +264,10 @@ pub(crate) struct Import {
     /// The bucket that a file of this machine is uploaded to; it is made if need be
     #[arg(long, default_value = "imports")]
     pub(crate) bucket: String,
-    /// Keep the uploaded file in the bucket after the import
+    /// Keep the uploaded file in the bucket after the import, under kept/
     #[arg(long)]
     pub(crate) keep_object: bool,
-    /// Do not wait for the end of the task
+    /// Do not wait for the end of the task; an uploaded file stays in the bucket then
     #[arg(long)]
     pub(crate) no_wait: bool,
 }

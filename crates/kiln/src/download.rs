@@ -5,13 +5,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crc_fast::CrcAlgorithm::Crc64Xz;
 use indicatif::ProgressBar;
-use rustix::fs::{CWD, FlockOperation, RenameFlags, flock, renameat_with};
+use rustix::fs::{CWD, FlockOperation, OFlags, RenameFlags, flock, renameat_with};
+use rustix::process::geteuid;
 
 use crate::client::Error;
 use crate::objects::{Objects, Place, Version};
@@ -45,6 +46,9 @@ pub(crate) fn has_begun(file: &Path) -> bool {
 pub(crate) async fn download(objects: &Objects, place: &Place, file: &Path) -> Result<u64, Error> {
     let named = |error: io::Error| Error::from(format!("{}: {error}", file.display()));
     let version = objects.head(place).await?;
+    if !is_etag(&version.etag) {
+        return Err(format!("the server's ETag {:?} is not of Kiln's form", version.etag).into());
+    }
     let path = directory(file).join(unfinished_name(file, &version.etag));
     for stale in unfinished_files(file).into_iter().filter(|found| *found != path) {
         std::fs::remove_file(stale).map_err(named)?;
@@ -109,7 +113,13 @@ struct Unfinished {
 impl Unfinished {
     /// Opens what an earlier download left, or a new file. Whoever else downloads to it is refused.
     fn open(path: &Path) -> io::Result<Self> {
-        let mut file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(path)?;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(false).read(true).write(true);
+        let mut file = options.custom_flags(OFlags::NOFOLLOW.bits() as i32).open(path)?;
+        let about = file.metadata()?;
+        if !about.is_file() || about.nlink() != 1 || about.uid() != geteuid().as_raw() {
+            return Err(io::Error::other(format!("{} is not a file of yours; remove it", path.display())));
+        }
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| io::Error::other("another download to it is under way"))?;
         let mut crc64 = crc_fast::Digest::new(Crc64Xz);
@@ -155,6 +165,13 @@ fn unfinished_name(file: &Path, etag: &str) -> String {
 fn unfinished_files(file: &Path) -> Vec<PathBuf> {
     let begin = unfinished_name(file, "");
     let entries = std::fs::read_dir(directory(file)).into_iter().flatten().flatten();
-    let found = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(&begin));
+    let found =
+        entries.filter(|entry| entry.file_name().to_string_lossy().strip_prefix(&begin).is_some_and(is_etag));
     found.map(|entry| entry.path()).collect()
+}
+
+/// Whether a text has the form of the server's ETags: 32 hexadecimal digits, for an object in parts their number as well.
+fn is_etag(text: &str) -> bool {
+    let (digest, parts) = text.split_once('-').unwrap_or((text, "1"));
+    digest.len() == 32 && digest.bytes().all(|byte| byte.is_ascii_hexdigit()) && parts.parse::<u32>().is_ok()
 }

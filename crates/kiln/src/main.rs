@@ -16,6 +16,7 @@ mod progress;
 mod serve;
 mod simplestreams;
 mod tls;
+mod upload;
 
 use std::process::ExitCode;
 

@@ -1,40 +1,16 @@
-//! Signed calls to the server's buckets, and uploads in parts: parallel, resumed where an earlier one stopped.
+//! Signed calls to the server's buckets. Uploads are in `upload`, downloads in `download`.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
-use std::sync::Arc;
-
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use crc_fast::CrcAlgorithm::Crc64Xz;
-use indicatif::ProgressBar;
-use kiln_model::{BucketName, ParseIdError, Part, Timestamp};
+use kiln_model::{BucketName, ParseIdError, Timestamp};
 use kiln_object_signature::v4::{Signer, UNSIGNED_PAYLOAD};
 use kiln_object_signature::{Request, encode};
-use md5::{Digest, Md5};
 use reqwest::{Method, Response};
 use serde::Deserialize;
 use serde_json::json;
-use tokio::task::JoinSet;
 
 use crate::client::{Client, Error, causes};
-use crate::progress::byte_bar;
 
-/// The bytes of a part, unless there would be too many parts.
-const PART_BYTES: u64 = 16 << 20;
-/// The parts that an upload is cut into at most; the server takes 10,000.
-const MAX_PARTS: u64 = 9_000;
-/// Parts that are sent at the same time: while some become durable, others are on their way.
-const PARALLEL_PARTS: usize = 6;
 /// Where the server says the CRC-64 (ECMA-182, reflected) of what it has.
 const CRC64: &str = "x-cos-hash-crc64ecma";
-/// Asks for ETags of parts that are made of their CRCs: of an MD5 both sides would need longer than of all the rest.
-const CRC64_ETAG: (&str, &str) = ("x-kiln-part-etag", "crc64");
-/// How often a part is sent before the upload is given up.
-const ATTEMPTS: u32 = 4;
 
 /// The server's buckets, a key and a region.
 #[derive(Clone)]
@@ -60,7 +36,7 @@ impl Place {
         format!("s3:/{}", self.path())
     }
 
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         let segments: Vec<String> = self.key.split('/').map(encode).collect();
         format!("/{}/{}", self.bucket, segments.join("/"))
     }
@@ -122,37 +98,6 @@ struct BucketListing {
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct UploadId {
-    key: String,
-    upload_id: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct UploadListing {
-    #[serde(default)]
-    upload: Vec<UploadId>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct StoredPart {
-    part_number: u64,
-    e_tag: String,
-    size: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct PartListing {
-    #[serde(default)]
-    part: Vec<StoredPart>,
-    is_truncated: bool,
-    next_part_number_marker: u64,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "PascalCase")]
 struct Refused {
     code: String,
     #[serde(default)]
@@ -191,6 +136,10 @@ impl Objects {
     /// An object from `bucket/key`.
     pub(crate) fn place(&self, text: &str) -> Result<Place, Error> {
         match text.split_once('/') {
+            // What an address means by them is not the key.
+            Some((_, key)) if key.split('/').any(|segment| matches!(segment, "." | "..")) => {
+                Err(format!("{text:?}: a key cannot have `.` or `..` between its slashes").into())
+            }
             Some((bucket, key)) if !bucket.is_empty() && !key.is_empty() => {
                 Ok(Place { bucket: self.bucket_name(bucket)?, key: key.to_owned() })
             }
@@ -237,12 +186,20 @@ impl Objects {
 
     /// The version of an object that there is.
     pub(crate) async fn head(&self, place: &Place) -> Result<Version, Error> {
-        let answer = self.call(Method::HEAD, &place.path(), "", &[], Vec::new()).await?;
+        let answer = match self.call(Method::HEAD, &place.path(), "", &[], Vec::new()).await {
+            Ok(answer) => answer,
+            // That answer has no words; this one does.
+            Err(error) => {
+                let asked =
+                    self.call(Method::GET, &place.path(), "", &[("range", "bytes=0-0")], Vec::new()).await;
+                return Err(asked.err().unwrap_or(error));
+            }
+        };
         let header = |name: &str| answer.headers().get(name).and_then(|value| value.to_str().ok());
         let etag = header("etag").unwrap_or_default().trim_matches('"').to_owned();
         let size_bytes = header("content-length").and_then(|length| length.parse().ok());
-        let crc64 = header(CRC64).and_then(|crc64| crc64.parse().ok());
-        Ok(Version { etag, size_bytes: size_bytes.ok_or("the answer says no length")?, crc64 })
+        let size_bytes = size_bytes.ok_or("the answer says no length")?;
+        Ok(Version { crc64: crc64_of_answer(&answer), etag, size_bytes })
     }
 
     /// The bytes of a version of an object, from a position on.
@@ -261,141 +218,7 @@ impl Objects {
         format!("{}{}?{query}", self.endpoint.as_str().trim_end_matches('/'), place.path())
     }
 
-    /// Whether an object is a copy of a file.
-    pub(crate) async fn has_file(&self, file: &Path, place: &Place) -> Result<bool, Error> {
-        let listed = self.objects(&place.bucket, &place.key).await?;
-        if !listed.iter().any(|found| found.key == place.key) {
-            return Ok(false);
-        }
-        let crc64 = self.head(place).await?.crc64;
-        let path = file.to_owned();
-        let own = tokio::task::spawn_blocking(move || crc64_of(&path)).await?;
-        Ok(crc64 == Some(own.map_err(|error| format!("{}: {error}", file.display()))?))
-    }
-
-    /// Uploads a file, with a bar. Parts that an earlier upload of the same file left are not sent again.
-    pub(crate) async fn put_file(&self, file: &Path, place: &Place) -> Result<(), Error> {
-        let opened = File::open(file).map_err(|error| format!("{}: {error}", file.display()))?;
-        let size = opened.metadata()?.len();
-        let bar = byte_bar("upload", size);
-        if size <= PART_BYTES {
-            let body = read_part(&opened, 0, size)?;
-            // The server is to refuse what arrives damaged: it would be the object already.
-            let md5 = STANDARD.encode(Md5::digest(&body));
-            self.call(Method::PUT, &place.path(), "", &[("content-md5", &md5)], body).await?;
-        } else {
-            self.put_parts(Arc::new(opened), size, place, &bar).await?;
-        }
-        bar.finish_and_clear();
-        Ok(())
-    }
-
-    async fn put_parts(
-        &self,
-        file: Arc<File>,
-        size: u64,
-        place: &Place,
-        bar: &ProgressBar,
-    ) -> Result<(), Error> {
-        let part_bytes = PART_BYTES.max(size.div_ceil(MAX_PARTS).next_multiple_of(1 << 20));
-        let (upload, stored) = self.begin_or_resume(place).await?;
-        let mut etags = vec![String::new(); usize::try_from(size.div_ceil(part_bytes))?];
-        let mut sending: JoinSet<Result<(usize, u64, String), Error>> = JoinSet::new();
-        for index in 0..etags.len() {
-            if sending.len() == PARALLEL_PARTS {
-                sent(&mut sending, &mut etags, bar).await?;
-            }
-            let start = index as u64 * part_bytes;
-            let len = part_bytes.min(size - start);
-            let there = stored.iter().find(|part| part.part_number == index as u64 + 1 && part.size == len);
-            let there = there.map(|part| part.e_tag.trim_matches('"').to_owned());
-            let (objects, file) = (self.clone(), Arc::clone(&file));
-            let (path, query) =
-                (place.path(), format!("partNumber={}&uploadId={}", index + 1, encode(&upload)));
-            sending.spawn(async move {
-                let etag = objects.put_part(&file, (start, len), there, &path, &query).await?;
-                Ok((index, len, etag))
-            });
-        }
-        while !sending.is_empty() {
-            sent(&mut sending, &mut etags, bar).await?;
-        }
-        let parts: String = etags
-            .iter()
-            .enumerate()
-            .map(|(index, etag)| {
-                format!("<Part><PartNumber>{}</PartNumber><ETag>{etag}</ETag></Part>", index + 1)
-            })
-            .collect();
-        let body = format!("<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>");
-        let query = format!("uploadId={}", encode(&upload));
-        self.call(Method::POST, &place.path(), &query, &[], body.into_bytes()).await.map(drop)
-    }
-
-    /// The upload of that key that did not end, with its parts, or a new one.
-    async fn begin_or_resume(&self, place: &Place) -> Result<(String, Vec<StoredPart>), Error> {
-        let query = format!("uploads&prefix={}", encode(&place.key));
-        let listing: UploadListing =
-            self.read(Method::GET, &format!("/{}", place.bucket), &query, Vec::new()).await?;
-        let Some(found) = listing.upload.into_iter().find(|upload| upload.key == place.key) else {
-            let begun: UploadId = self.read(Method::POST, &place.path(), "uploads", Vec::new()).await?;
-            return Ok((begun.upload_id, Vec::new()));
-        };
-        let mut parts = Vec::new();
-        let mut marker = 0;
-        loop {
-            let query = format!("part-number-marker={marker}&uploadId={}", encode(&found.upload_id));
-            let page: PartListing = self.read(Method::GET, &place.path(), &query, Vec::new()).await?;
-            parts.extend(page.part);
-            if !page.is_truncated {
-                return Ok((found.upload_id, parts));
-            }
-            marker = page.next_part_number_marker;
-        }
-    }
-
-    /// Sends a part unless it is there already; its ETag.
-    async fn put_part(
-        &self,
-        file: &Arc<File>,
-        (start, len): (u64, u64),
-        there: Option<String>,
-        path: &str,
-        query: &str,
-    ) -> Result<String, Error> {
-        let reading = Arc::clone(file);
-        let read = tokio::task::spawn_blocking(move || {
-            let body = Bytes::from(read_part(&reading, start, len)?);
-            let crc64 = crc_fast::checksum(Crc64Xz, &body);
-            Ok::<_, std::io::Error>((body, Part::crc64_etag(crc64, len)))
-        });
-        let (body, etag) = read.await??;
-        if there.is_some_and(|there| there == etag) {
-            return Ok(etag);
-        }
-        let mut attempt = 1;
-        loop {
-            match self.send(path, query, body.clone(), &etag).await {
-                Ok(()) => return Ok(etag),
-                Err(error) if attempt == ATTEMPTS => return Err(error),
-                Err(_) => tokio::time::sleep(std::time::Duration::from_secs(1 << attempt)).await,
-            }
-            attempt += 1;
-        }
-    }
-
-    /// Puts a part, and holds the ETag of what arrived, made of its CRC, against that of what was sent.
-    async fn send(&self, path: &str, query: &str, body: Bytes, etag: &str) -> Result<(), Error> {
-        let answer = self.call(Method::PUT, path, query, &[CRC64_ETAG], body).await?;
-        let arrived = answer.headers().get("etag").and_then(|value| value.to_str().ok());
-        if arrived.map(|arrived| arrived.trim_matches('"')) == Some(etag) {
-            Ok(())
-        } else {
-            Err("what arrived is not what was sent; try again".into())
-        }
-    }
-
-    async fn read<T: serde::de::DeserializeOwned>(
+    pub(crate) async fn read<T: serde::de::DeserializeOwned>(
         &self,
         method: Method,
         path: &str,
@@ -407,7 +230,7 @@ impl Objects {
             .map_err(|error| format!("the answer is not understood: {error}"))?)
     }
 
-    async fn call(
+    pub(crate) async fn call(
         &self,
         method: Method,
         path: &str,
@@ -462,33 +285,7 @@ impl Objects {
     }
 }
 
-fn crc64_of(file: &Path) -> std::io::Result<u64> {
-    let (mut file, mut sum) = (File::open(file)?, crc_fast::Digest::new(Crc64Xz));
-    let mut piece = vec![0; 1 << 20];
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(sum.finalize()),
-            len => sum.update(&piece[..len]),
-        }
-    }
-}
-
-fn read_part(file: &File, start: u64, len: u64) -> std::io::Result<Vec<u8>> {
-    let mut body = vec![0; usize::try_from(len).map_err(std::io::Error::other)?];
-    file.read_exact_at(&mut body, start)?;
-    Ok(body)
-}
-
-/// Waits for one of the parts that are under way.
-async fn sent(
-    sending: &mut JoinSet<Result<(usize, u64, String), Error>>,
-    etags: &mut [String],
-    bar: &ProgressBar,
-) -> Result<(), Error> {
-    if let Some(done) = sending.join_next().await {
-        let (index, len, etag) = done??;
-        etags[index] = etag;
-        bar.inc(len);
-    }
-    Ok(())
+/// The CRC-64 (ECMA-182, reflected) that an answer says its object has.
+pub(crate) fn crc64_of_answer(answer: &Response) -> Option<u64> {
+    answer.headers().get(CRC64)?.to_str().ok()?.parse().ok()
 }

@@ -7,6 +7,11 @@ use serde_json::Value;
 
 use crate::arguments::OutputForm;
 
+/// The blanks on both sides of a cell.
+const CELL_MARGIN: usize = 2;
+/// What is left of the last column at least, in characters.
+const LAST_CHARS_MIN: usize = 20;
+
 /// Prints a line. Where nobody reads any more (`| head`) the program ends; where it cannot be written, it fails.
 pub(crate) fn line(text: &str) {
     raw(format!("{text}\n").as_bytes());
@@ -47,15 +52,33 @@ pub(crate) fn listing(form: OutputForm, answer: &Value, rows: &str, columns: &[(
     }
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-    // Long cells are broken where somebody looks; a program gets a row in a line.
-    if let Some((_, width)) = console::Term::stdout().size_checked() {
-        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
-    }
     table.set_header(columns.iter().map(|(title, _)| *title));
-    for row in answer[rows].as_array().into_iter().flatten() {
-        table.add_row(columns.iter().map(|(_, field)| row.pointer(field).map(text).unwrap_or_default()));
+    let cells = |row: &Value| {
+        columns.iter().map(|(_, field)| row.pointer(field).map(text).unwrap_or_default()).collect()
+    };
+    let mut rows: Vec<Vec<String>> = answer[rows].as_array().into_iter().flatten().map(cells).collect();
+    // A program gets all of a row; who looks has a line of the terminal for it.
+    if let Some((_, width)) = console::Term::stdout().size_checked() {
+        fit(&mut rows, columns, usize::from(width));
     }
+    table.add_rows(rows);
     line(&table.to_string());
+}
+
+/// Cuts the last column, which has the longest texts, so that a row fits into a line.
+fn fit(rows: &mut [Vec<String>], columns: &[(&str, &str)], width: usize) {
+    let Some(last) = columns.len().checked_sub(1) else { return };
+    let widest = |column: usize| {
+        let title = columns[column].0.chars().count();
+        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(title)
+    };
+    let others: usize = (0..last).map(|column| widest(column) + CELL_MARGIN).sum();
+    let left = width.saturating_sub(others + CELL_MARGIN).max(LAST_CHARS_MIN);
+    for cell in rows.iter_mut().map(|row| &mut row[last]) {
+        if cell.chars().count() > left {
+            *cell = cell.chars().take(left - 1).chain(['…']).collect();
+        }
+    }
 }
 
 /// A value as people read it.
@@ -73,4 +96,22 @@ pub(crate) fn text(value: &Value) -> String {
 /// A number of bytes in the unit that suits it.
 pub(crate) fn bytes(count: u64) -> String {
     indicatif::BinaryBytes(count).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_column_takes_what_is_left_of_a_line() {
+        let columns = [("TASK", "/TaskId"), ("REASON", "/ErrorMessage")];
+        let row = |reason: &str| vec!["task-00000000".to_owned(), reason.to_owned()];
+        let mut rows = [row("short"), row("a reason that is longer than the line that it stands in")];
+        fit(&mut rows, &columns, 40);
+        assert_eq!(rows[0][1], "short");
+        assert_eq!(rows[1][1], "a reason that is longe…");
+        assert_eq!(13 + CELL_MARGIN + rows[1][1].chars().count() + CELL_MARGIN, 40);
+        fit(&mut rows, &columns, 10);
+        assert_eq!(rows[1][1].chars().count(), LAST_CHARS_MIN);
+    }
 }

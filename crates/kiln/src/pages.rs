@@ -13,15 +13,42 @@ pub(crate) async fn all(
     ask: impl AsyncFn(Value) -> Result<Value, Error>,
 ) -> Result<Vec<Value>, Error> {
     let mut all = Vec::new();
-    loop {
-        let mut answer = ask(json!({ "Offset": all.len(), "Limit": PAGE })).await?;
-        let page = answer[set].as_array_mut().map(std::mem::take).unwrap_or_default();
-        let is_last = (page.len() as u64) < PAGE;
-        all.extend(page);
-        if is_last {
-            return Ok(all);
+    while (all.len() as u64).is_multiple_of(PAGE) {
+        let rows = page(set, &ask, all.len()).await?;
+        if rows.is_empty() {
+            break;
+        }
+        all.extend(rows);
+    }
+    Ok(all)
+}
+
+/// The first row of a list that is wanted; the pages behind it are not asked for.
+pub(crate) async fn find(
+    set: &str,
+    ask: impl AsyncFn(Value) -> Result<Value, Error>,
+    wanted: impl Fn(&Value) -> bool,
+) -> Result<Option<Value>, Error> {
+    let mut passed = 0;
+    while (passed as u64).is_multiple_of(PAGE) {
+        let rows = page(set, &ask, passed).await?;
+        passed += rows.len();
+        let is_last = rows.is_empty();
+        let found = rows.into_iter().find(&wanted);
+        if found.is_some() || is_last {
+            return Ok(found);
         }
     }
+    Ok(None)
+}
+
+async fn page(
+    set: &str,
+    ask: &impl AsyncFn(Value) -> Result<Value, Error>,
+    offset: usize,
+) -> Result<Vec<Value>, Error> {
+    let mut answer = ask(json!({ "Offset": offset, "Limit": PAGE })).await?;
+    Ok(answer[set].as_array_mut().map(std::mem::take).unwrap_or_default())
 }
 
 /// The same as an answer with one page.

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::client::{Client, Error};
-use crate::pages::PAGE;
+use crate::pages;
 
 const POLL: Duration = Duration::from_millis(250);
 /// Answers in a row that may fail while waiting: a server that restarts comes back meanwhile.
@@ -55,9 +55,9 @@ pub(crate) async fn wait_for_task(client: &Client, task: &str) -> Result<Value, 
 /// # Errors
 /// As [`wait_for_task`].
 pub(crate) async fn wait_for_what_makes(client: &Client, member: &str, made: &Value) -> Result<(), Error> {
-    let tasks = client.kiln("DescribeTasks", &json!({ "Limit": PAGE })).await?;
-    let task = tasks["TaskSet"].as_array().into_iter().flatten().find(|task| task[member] == *made);
-    match task.and_then(|task| task["TaskId"].as_str()) {
+    let ask = async |page| client.kiln("DescribeTasks", &page).await;
+    let task = pages::find("TaskSet", ask, |task| task[member] == *made).await?;
+    match task.as_ref().and_then(|task| task["TaskId"].as_str()) {
         Some(task) => wait_for_task(client, task).await.map(drop),
         None => Ok(()),
     }

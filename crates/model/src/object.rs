@@ -98,7 +98,7 @@ pub struct ObjectDescription {
 /// An object of a bucket. It never changes: what replaces it has another identifier.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Object {
-    /// Its identifier, which users do not see.
+    /// Its identifier, which users do not see: that of the upload that it was made of, if it was.
     pub id: ObjectId,
     /// The bucket that it is in.
     pub bucket: BucketName,

@@ -6,7 +6,10 @@ use kiln_model::{
     Money, Price, Provider,
 };
 
-use crate::sample::{ALICE, BOB, OPERATOR, at, beijing, guangzhou, insert_accounts, normal_image};
+use crate::sample::{
+    ALICE, BOB, OPERATOR, at, beijing, disk, facts, guangzhou, image, insert_accounts, live_manifest,
+    normal_image, running_task,
+};
 
 crate::on_every_database!(
     an_application_takes_the_place_of_the_one_before,
@@ -14,6 +17,7 @@ crate::on_every_database!(
     a_decision_is_recorded_with_its_state,
     others_see_what_is_published,
     fees_and_components_are_found_through_what_an_image_was_made_from,
+    a_new_version_has_the_components_of_its_familys_newest,
 );
 
 fn listing(image: &Image, millis: i64) -> Listing {
@@ -179,4 +183,42 @@ async fn fees_and_components_are_found_through_what_an_image_was_made_from(catal
     assert_eq!(carried(&mut tx, &made).await.1, components, "nothing of its own any more");
     let unknown = tx.set_image_components(&ImageId::random(), &components).await;
     assert!(matches!(unknown, Err(Error::Missing)), "{unknown:?}");
+}
+
+/// A public image that was made at that time.
+async fn public(tx: &mut Tx, family: &str, millis: i64) -> Image {
+    let image = Image {
+        kind: ImageKind::Public,
+        family: family.to_owned(),
+        created_at: at(millis),
+        ..image(ALICE, &guangzhou(), &format!("{family} {millis}"))
+    };
+    tx.insert_image(&image).await.expect("new");
+    image
+}
+
+async fn a_new_version_has_the_components_of_its_familys_newest(catalog: Catalog) {
+    let mut tx = catalog.write().await.expect("a turn");
+    insert_accounts(&mut tx).await;
+    let task = running_task(&mut tx).await;
+    let content = live_manifest(&mut tx, &task, &guangzhou(), 1, &[]).await;
+    let named = |name: &str| Components { packages: vec![name.to_owned()], script: None };
+    for (family, millis, package) in
+        [("server", 1, "older"), ("server", 2, "newest"), ("desktop", 3, "another"), ("", 4, "none")]
+    {
+        let version = public(&mut tx, family, millis).await;
+        tx.publish_image(&version.id, &facts(), 1 << 30, &[disk(&content)])
+            .await
+            .expect("it is being imported");
+        tx.set_image_components(&version.id, &named(package)).await.expect("it exists");
+    }
+    // One that is being made still is no version yet.
+    let unfinished = public(&mut tx, "server", 5).await;
+    tx.set_image_components(&unfinished.id, &named("unfinished")).await.expect("it exists");
+    for (family, expected) in [("server", Some("newest")), ("unheard-of", None), ("", None)] {
+        let new = public(&mut tx, family, 10).await;
+        tx.carry_image_components(&new).await.expect("it exists");
+        let found = tx.image_components(&new).await.expect("readable");
+        assert_eq!(found, expected.map(named).unwrap_or_default(), "{family:?}");
+    }
 }

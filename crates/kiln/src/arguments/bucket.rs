@@ -29,7 +29,7 @@ pub(crate) enum ObjectCommand {
         /// BUCKET/KEY
         object: String,
     },
-    /// Download an object; a download that was interrupted goes on
+    /// Download an object; a download to a file that was interrupted goes on
     Get {
         /// BUCKET/KEY
         object: String,

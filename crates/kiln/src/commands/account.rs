@@ -6,7 +6,7 @@ use crate::account_arguments::{AccountCommand, ApiKeyCommand, SetLimits, SubAcco
 use crate::arguments::OutputForm;
 use crate::client::{Client, Error};
 use crate::output;
-use crate::pages::PAGE;
+use crate::pages;
 
 const ACCOUNT_COLUMNS: &[(&str, &str)] = &[
     ("UIN", "/Uin"),
@@ -96,11 +96,13 @@ fn print_new_key(mut created: Value, beside: &[&str]) {
 }
 
 async fn applications(client: &Client, form: OutputForm, pending: bool) -> Result<(), Error> {
-    let mut parameters = json!({ "Limit": PAGE });
-    if pending {
-        parameters["State"] = "PENDING".into();
-    }
-    let answer = client.kiln("DescribeImportApplications", &parameters).await?;
+    let ask = async |mut page: Value| {
+        if pending {
+            page["State"] = "PENDING".into();
+        }
+        client.kiln("DescribeImportApplications", &page).await
+    };
+    let answer = pages::whole("ImportApplicationSet", ask).await?;
     let columns = [
         ("UIN", "/Uin"),
         ("STATE", "/State"),
@@ -114,11 +116,14 @@ async fn applications(client: &Client, form: OutputForm, pending: bool) -> Resul
 }
 
 /// The action takes all limits at once: those that are not named are as they were.
-async fn set_limits(client: &Client, form: OutputForm, wanted: SetLimits) -> Result<(), Error> {
-    let mut parameters = json!({ "Uin": wanted.uin });
+async fn set_limits(
+    client: &Client,
+    form: OutputForm,
+    SetLimits { uin, wanted }: SetLimits,
+) -> Result<(), Error> {
+    let mut parameters = json!({ "Uin": uin });
     if !wanted.reset {
-        let mut limits =
-            client.kiln("DescribeAccount", &json!({ "Uin": wanted.uin })).await?["Limits"].take();
+        let mut limits = client.kiln("DescribeAccount", &json!({ "Uin": uin })).await?["Limits"].take();
         let numbers = [
             ("ImagesPerRegion", wanted.images_per_region),
             ("SharesPerImage", wanted.shares_per_image),
@@ -152,7 +157,7 @@ async fn set_limits(client: &Client, form: OutputForm, wanted: SetLimits) -> Res
         parameters["Limits"] = limits;
     }
     let answer = client.kiln("ModifyAccountLimits", &parameters).await?;
-    output::done(form, &answer, &format!("changed; `kiln account limits {}` shows them", wanted.uin));
+    output::done(form, &answer, &format!("changed; `kiln account limits {uin}` shows them"));
     Ok(())
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::arguments::{BucketCommand, ObjectCommand, OutputForm};
 use crate::client::Error;
 use crate::download::{check_target, download};
-use crate::objects::{Objects, Place};
+use crate::objects::{Objects, Place, crc64_of_answer};
 use crate::output;
 
 pub(super) async fn run(objects: &Objects, form: OutputForm, command: BucketCommand) -> Result<(), Error> {
@@ -65,6 +65,8 @@ pub(super) async fn run_object(
         ObjectCommand::Delete { objects: named } => {
             for object in named {
                 let place = objects.place(&object)?;
+                // The server says of what was never there, too, that it is gone.
+                objects.head(&place).await?;
                 objects.delete(&place).await?;
                 done(form, &place, "deleted");
             }
@@ -83,10 +85,19 @@ fn done(form: OutputForm, place: &Place, what: &str) {
 }
 
 /// Writes an object's bytes to standard output.
+///
+/// # Errors
+/// Also where these were not the bytes that the server has; they are written already then.
 async fn print(objects: &Objects, place: &Place) -> Result<(), Error> {
     let mut answer = objects.get(place).await?;
+    let expected = crc64_of_answer(&answer);
+    let mut sum = crc_fast::Digest::new(crc_fast::CrcAlgorithm::Crc64Xz);
     while let Some(piece) = answer.chunk().await? {
+        sum.update(&piece);
         output::raw(&piece);
     }
-    Ok(())
+    match expected {
+        Some(expected) if expected != sum.finalize() => Err("what came is not what the server has".into()),
+        _ => Ok(()),
+    }
 }

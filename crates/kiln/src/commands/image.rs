@@ -24,6 +24,9 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("CREATED", "/CreatedTime"),
 ];
 
+/// Stands for a file's URL before it has one: in a domain that is never there.
+const NOT_UPLOADED: &str = "https://not-uploaded.invalid/";
+
 pub(super) async fn run(
     client: &Client,
     connection: &Connection,
@@ -128,13 +131,8 @@ fn show(form: OutputForm, answer: &Value) {
 }
 
 async fn import_image(client: &Client, connection: &Connection, import: Import) -> Result<(), Error> {
-    let uploaded = match import.source.contains("://") {
-        true => None,
-        false => Some(upload(client, connection, &import).await?),
-    };
-    let url = uploaded.as_ref().map_or_else(|| import.source.clone(), |(_, place)| place.import_url());
     let mut parameters = json!({
-        "ImageUrl": url, "ImageName": import.name, "ImageDescription": import.description,
+        "ImageUrl": import.source, "ImageName": import.name, "ImageDescription": import.description,
         "OsType": import.claim.os_type, "OsVersion": import.claim.os_version,
         "Architecture": import.claim.architecture, "BootMode": import.claim.boot_mode,
         "LicenseType": import.claim.license, "Force": import.claim.force,
@@ -147,14 +145,27 @@ async fn import_image(client: &Client, connection: &Connection, import: Import) 
     if import.public {
         parameters["ImageType"] = json!("PUBLIC_IMAGE");
     }
+    let uploaded = match import.source.contains("://") {
+        true => None,
+        false => Some(upload(client, connection, &import, &parameters).await?),
+    };
+    if let Some((_, place)) = &uploaded {
+        parameters["ImageUrl"] = json!(place.import_url());
+    }
     let imported = async {
         let image = client.cvm("ImportImage", &parameters).await?;
         finish(client, client.region(), connection.output, &image["ImageId"], import.no_wait).await
     };
     match (imported.await, uploaded) {
-        (Ok(()), Some((objects, place))) if !import.keep_object && !import.no_wait => objects.delete(&place).await,
+        (Ok(()), Some((objects, place))) if !import.keep_object && !import.no_wait => {
+            objects.delete(&place).await
+        }
+        (Ok(()), Some((_, place))) => {
+            eprintln!("The uploaded file is kept as {place}; `kiln object delete {place}` removes it.");
+            Ok(())
+        }
         (Err(error), Some((_, place))) => Err(format!(
-            "{error}\nThe uploaded file is kept as {place}: the same command with other options imports it from there, \
+            "{error}\nThe uploaded file is kept as {place}: the same command imports it from there, with other options if need be; \
              `kiln object delete {place}` removes it."
         )
         .into()),
@@ -162,14 +173,23 @@ async fn import_image(client: &Client, connection: &Connection, import: Import) 
     }
 }
 
-/// Uploads a file of this machine. Its key says which file it is, so that the same one goes on where it stopped.
+/// Uploads a file of this machine, for an import that nothing speaks against so far. Its key says which file it is, so that
+/// the same one goes on where it stopped, and whether it is to stay.
 async fn upload(
     client: &Client,
     connection: &Connection,
     import: &Import,
+    parameters: &Value,
 ) -> Result<(Objects, Place), Error> {
     let file = Path::new(&import.source);
     let about = file.metadata().map_err(|error| format!("{}: {error}", file.display()))?;
+    if !about.is_file() {
+        return Err(format!("{}: it is not a file", file.display()).into());
+    }
+    let mut tried = parameters.clone();
+    tried["ImageUrl"] = json!(NOT_UPLOADED);
+    tried["DryRun"] = json!(true);
+    client.cvm("ImportImage", &tried).await?;
     let changed = about.modified()?.duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let objects = Objects::find(client, connection.objects_endpoint.as_deref()).await?;
@@ -177,7 +197,8 @@ async fn upload(
     if !objects.buckets().await?.iter().any(|found| found.name == bucket) {
         objects.create_bucket(&bucket).await?;
     }
-    let place = Place { bucket, key: format!("{changed}-{}/{name}", about.len()) };
+    let kept = if import.keep_object { "kept/" } else { "" };
+    let place = Place { bucket, key: format!("{kept}{changed}-{}/{name}", about.len()) };
     if !objects.has_file(file, &place).await? {
         objects.put_file(file, &place).await?;
     }

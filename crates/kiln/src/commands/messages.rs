@@ -1,11 +1,11 @@
 //! `kiln messages`: what an account's owner was told.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::arguments::OutputForm;
 use crate::client::{Client, Error};
 use crate::output;
-use crate::pages::PAGE;
+use crate::pages;
 
 const COLUMNS: &[(&str, &str)] = &[
     ("TIME", "/CreatedTime"),
@@ -16,7 +16,8 @@ const COLUMNS: &[(&str, &str)] = &[
 ];
 
 pub(super) async fn run(client: &Client, form: OutputForm) -> Result<(), Error> {
-    let mut answer = client.kiln("DescribeMessages", &json!({ "Limit": PAGE })).await?;
+    let ask = async |page| client.kiln("DescribeMessages", &page).await;
+    let mut answer = pages::whole("MessageSet", ask).await?;
     if form == OutputForm::Table {
         for message in answer["MessageSet"].as_array_mut().into_iter().flatten() {
             message["Sent"] = ways(&message["DeliverySet"]).into();

@@ -63,7 +63,8 @@ async fn components(
         parameters["Script"] = json!(text);
     }
     let answer = client.kiln("ModifyImageComponents", &parameters).await?;
-    output::done(form, &answer, &format!("guests that are launched from {image} from now on get them"));
+    let what = if none { "nothing besides what is in it" } else { "them" };
+    output::done(form, &answer, &format!("guests that are launched from {image} from now on get {what}"));
     Ok(())
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 use crate::arguments::{OutputForm, TaskCommand};
 use crate::client::{Client, Error};
 use crate::output;
+use crate::pages;
 use crate::progress::wait_for_task;
 
 const COLUMNS: &[(&str, &str)] = &[
@@ -22,7 +23,8 @@ const COLUMNS: &[(&str, &str)] = &[
 pub(super) async fn run(client: &Client, form: OutputForm, command: TaskCommand) -> Result<(), Error> {
     match command {
         TaskCommand::List => {
-            let answer = client.kiln("DescribeTasks", &json!({ "Limit": 100 })).await?;
+            let answer =
+                pages::whole("TaskSet", async |page| client.kiln("DescribeTasks", &page).await).await?;
             output::listing(form, &answer, "TaskSet", COLUMNS);
         }
         TaskCommand::Watch { task } => {

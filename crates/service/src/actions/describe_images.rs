@@ -25,21 +25,26 @@ pub(super) async fn perform(
         return Ok(Answer::Images(Arc::default()));
     };
     let now = Age::of(&service.catalog);
-    if let Some(page) = service.recent_images.get(&query, now) {
-        return Ok(Answer::Images(page));
-    }
-    let mut tx = service.catalog.read().await?;
-    let (found, total) = tx.images(&query).await?;
-    if let Some(missing) = request.images.iter().find(|id| !found.iter().any(|found| found.image.id == **id))
-        && (found.len() as u64) < query.limit.min(request.images.len() as u64)
+    let page = match service.recent_images.get(&query, now) {
+        Some(page) => page,
+        None => {
+            let mut tx = service.catalog.read().await?;
+            let (found, total) = tx.images(&query).await?;
+            let images = seen(&mut tx, caller, found).await?;
+            service.recent_images.keep(query.clone(), now, ImagePage { images, total })
+        }
+    };
+    let images = &page.images;
+    // A filter asks for the same page as the same identifiers do, and may find less.
+    if let Some(missing) = request.images.iter().find(|id| !images.iter().any(|seen| seen.image.id == **id))
+        && (images.len() as u64) < query.limit.min(request.images.len() as u64)
     {
         return Err(Refusal::not_found(
             "InvalidImageId.NotFound",
             format!("There is no image {missing} in {} that you can see.", caller.region),
         ));
     }
-    let images = seen(&mut tx, caller, found).await?;
-    Ok(Answer::Images(service.recent_images.keep(query, now, ImagePage { images, total })))
+    Ok(Answer::Images(page))
 }
 
 pub(super) async fn newest(service: &Arc<Service>, caller: &Caller, family: &str) -> Result<Answer, Refusal> {

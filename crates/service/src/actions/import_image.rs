@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use kiln_model::{
-    Image, ImageId, ImageKind, ImageOrigin, ImageState, ImportClaim, SystemFacts, TaskId, TaskKind, Timestamp,
+    Components, Image, ImageId, ImageKind, ImageOrigin, ImageState, ImportClaim, SystemFacts, TaskId,
+    TaskKind, Timestamp,
 };
 use kiln_transfer::SourceUrl;
 
+use super::public_images::give_components;
 use super::{commit_tasks, tags};
 use crate::objects::own_object;
 use crate::policy::{UnknownSystem, find_system};
@@ -70,7 +72,7 @@ pub(super) async fn perform(
     let image = new_image(caller, request, platform, id.clone(), task.clone(), now);
     tx.insert_image(&image).await?;
     if image.kind == ImageKind::Public {
-        tx.carry_image_components(&image).await?;
+        give_components(&mut tx, &image, &Components::default()).await?;
     }
     tags::put(&mut tx, caller, id.as_str(), &tags, &tags::CVM).await?;
     commit_tasks(service, tx).await?;

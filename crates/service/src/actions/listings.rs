@@ -9,12 +9,12 @@ use std::sync::Arc;
 use kiln_catalog::{ListingQuery, Tx};
 use kiln_model::{
     Image, ImageEvent, ImageId, ImageKind, ImageShare, Listing, ListingEvent, ListingId, ListingState, Role,
-    Timestamp,
+    Timestamp, Uin,
 };
 
 use super::commit_tasks;
+use super::copies::begin_copy;
 use super::providers::require_provider;
-use super::sync_images::begin_copy;
 use crate::notifications::{self, Notice};
 use crate::{
     Answer, Caller, DescribeListings, Listings, Refusal, ReviewListing, SeenListing, Service, SubmitListing,
@@ -53,9 +53,8 @@ pub(super) async fn submit(
     };
     tx.insert_listing(&listing).await?;
     if let Some(operator) = tx.operator().await? {
-        if image.kind == ImageKind::Custom && !tx.is_shared_with(&image.id, operator.uin).await? {
-            let share = ImageShare { image: image.id.clone(), account: operator.uin, shared_at: now };
-            tx.insert_share(&share).await?;
+        if image.kind == ImageKind::Custom {
+            begin_review(&mut tx, &listing, operator.uin).await?;
         }
         notifications::tell(service, &mut tx, operator.uin, Notice::listing_submitted(&listing)).await?;
     }
@@ -188,7 +187,16 @@ async fn publish(tx: &mut Tx, caller: &Caller, listing: &mut Listing, now: Times
     Ok(())
 }
 
-/// The operator no longer sees an image that it sees for its review only: not its own, and not shared with it before.
+/// Lets the operator see a submitted image. A share of the very moment of the submission is one for the review only.
+async fn begin_review(tx: &mut Tx, listing: &Listing, operator: Uin) -> Result<(), Refusal> {
+    if !tx.is_shared_with(&listing.image, operator).await? {
+        let shared_at = listing.submitted_at;
+        tx.insert_share(&ImageShare { image: listing.image.clone(), account: operator, shared_at }).await?;
+    }
+    Ok(())
+}
+
+/// The operator no longer sees an image that it saw for its review only.
 async fn end_review(tx: &mut Tx, listing: &Listing) -> Result<(), Refusal> {
     let Some(operator) = tx.operator().await? else { return Ok(()) };
     let shares = tx.shares_of(&listing.image).await?;

@@ -5,6 +5,7 @@ mod accounts;
 mod attach_disks;
 mod cbs_checks;
 mod client_tokens;
+mod copies;
 mod create_image;
 mod delete_images;
 mod describe_images;

@@ -10,7 +10,7 @@ use kiln_catalog::Tx;
 use kiln_model::{Components, Image, ImageEvent, ImageId, ImageKind, Price, RegionId, Timestamp};
 
 use super::commit_tasks;
-use super::sync_images::{begin_copy, check_destinations};
+use super::copies::{begin_copy, check_destinations};
 use crate::jobs::seed_components;
 use crate::{
     AcceptedCopy, Answer, Caller, PublicImageCommand, PublishImage, Refusal, Service, WithdrawImage, checks,
@@ -98,8 +98,23 @@ async fn accept(
     if *fee != Price::default() {
         tx.set_image_fee(&image.id, *fee).await?;
     }
-    tx.set_image_components(&image.id, components).await?;
+    give_components(tx, &image, components).await?;
     Ok(AcceptedCopy { region: destination.clone(), image: image.id, task: image.task })
+}
+
+/// Names for a new public image what its guests get: what those of its source do, or else those of the newest version of
+/// its family.
+pub(super) async fn give_components(
+    tx: &mut Tx,
+    image: &Image,
+    of_source: &Components,
+) -> Result<(), Refusal> {
+    if !of_source.is_empty() {
+        tx.set_image_components(&image.id, of_source).await?;
+    } else if image.facts.cloud_init {
+        tx.carry_image_components(image).await?;
+    }
+    Ok(())
 }
 
 async fn withdraw(

@@ -204,7 +204,7 @@ impl Service {
             // Who did not get the answer completes it again.
             Err(refusal) => {
                 let present = tx.object(&bucket.name, key).await?;
-                return present.filter(|object| is_made_of(object, named)).ok_or(refusal);
+                return present.filter(|object| is_made_of(object, upload, named)).ok_or(refusal);
             }
         };
         let files = self.object_files(&bucket.region)?;
@@ -289,9 +289,10 @@ fn check_parts(parts: &[Part], named: &[CompletedPart]) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Whether an object is what an upload with these parts became.
-fn is_made_of(object: &Object, named: &[CompletedPart]) -> bool {
-    etag_of_parts(named.iter().map(|part| part.etag.as_str())).is_ok_and(|etag| etag == object.etag)
+/// Whether an object is what an upload became of these parts.
+fn is_made_of(object: &Object, upload: &str, named: &[CompletedPart]) -> bool {
+    object.id.as_str() == upload
+        && etag_of_parts(named.iter().map(|part| part.etag.as_str())).is_ok_and(|etag| etag == object.etag)
 }
 
 /// The ETag of an object in parts, of theirs.
@@ -322,7 +323,7 @@ fn whole(upload: &Upload, parts: &[Part]) -> Result<Object, Refusal> {
     }
     let (etag, crc64) = sums_of_parts(parts.iter())?;
     Ok(Object {
-        id: ObjectId::random(),
+        id: ObjectId::from_trusted(upload.id.as_str()),
         bucket: upload.bucket.clone(),
         key: upload.key.clone(),
         size_bytes,

@@ -267,8 +267,7 @@ fn structure(rng: &mut impl Rng, bytes: &[u8]) -> usize {
         .unwrap_or(40)
 }
 
-/// What QEMU reads of a damaged image, if it reads it at all.
-/// The beginning of the disk as qemu-img reads it, where it does. Damage can make the disk itself large.
+/// The beginning of a damaged image's disk as qemu-img reads it, if it does. Damage can make the disk itself large.
 fn qemu_contents(path: &std::path::Path, directory: &std::path::Path, len: usize) -> Option<Vec<u8>> {
     let raw = directory.join("theirs.raw");
     let arguments = ["convert", "-f", "qcow2", "-O", "raw"];
