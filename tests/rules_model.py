@@ -49,6 +49,7 @@ class Image:
     shares: set = field(default_factory=set)
     # Of its disks, the system disk first.
     snapshots: list = field(default_factory=list)
+    public: bool = False
 
 
 @dataclass
@@ -101,11 +102,13 @@ class Expectation:
 
 
 class Model:
-    def __init__(self, customers, sub_accounts):
-        self.customers = set(customers)
+    def __init__(self, accounts, operator, sub_accounts):
+        """`operator`: one of the accounts, which also decides what is public."""
+        self.accounts = set(accounts)
+        self.operator = operator
         self.sub_accounts = set(sub_accounts)
-        self.may_import = set(customers)
-        self.limits = {name: Limits() for name in customers}
+        self.may_import = set(accounts)
+        self.limits = {name: Limits() for name in accounts}
         self.images = {}
         self.instances = {}
         self.disks = {}
@@ -119,6 +122,8 @@ class Model:
         found = self.images.get(image)
         if found is None or found.region != region:
             return None
+        if found.public:
+            return "PUBLIC_IMAGE"
         if found.owner == account:
             return "PRIVATE_IMAGE"
         return "SHARED_IMAGE" if account in found.shares else None
@@ -167,20 +172,27 @@ class Model:
         return [name for name, image in self.images.items() if set(image.snapshots) & set(snapshots)]
 
     def counted(self, account, region):
-        return [i for i in self.images.values() if (i.owner, i.region, i.state) == (account, region, "NORMAL")]
+        normal = [image for image in self.images.values() if image.state == "NORMAL" and not image.public]
+        return [image for image in normal if (image.owner, image.region) == (account, region)]
+
+    def public_images(self, region):
+        return [name for name, image in self.images.items() if image.public and image.region == region]
 
     # ---- reasons -----------------------------------------------------------------------------------------------------
 
     def may_change(self, caller):
         return {DENIED} if caller.role == "read_only" else set()
 
-    def of_name(self, account, region, name):
+    def of_operator(self, caller):
+        return set() if (caller.account, caller.role) == (self.operator, "main") else {DENIED}
+
+    def of_name(self, account, region, name, public=False):
         if not name.strip():
             return {"InvalidImageName.Invalid"}
         if len(name) > NAME_CHARS:
             return {"InvalidParameterValue.TooLong"}
-        taken = any(image.name == name for image in self.counted(account, region))
-        return {"InvalidImageName.Duplicate"} if taken else set()
+        others = [self.images[it] for it in self.public_images(region)] if public else self.counted(account, region)
+        return {"InvalidImageName.Duplicate"} if any(image.name == name for image in others) else set()
 
     def of_room(self, account, region):
         reasons, limits = set(), self.limits[account]
@@ -192,7 +204,7 @@ class Model:
 
     def of_ownership(self, caller, region, image):
         kind = self.type_of(caller.account, region, image)
-        return {NO_IMAGE} if kind is None else {NOT_YOURS} if kind == "SHARED_IMAGE" else set()
+        return {NO_IMAGE} if kind is None else {NOT_YOURS} if kind != "PRIVATE_IMAGE" else set()
 
     def of_use(self, caller, region, image):
         """Whether something can be launched from an image."""
@@ -229,7 +241,8 @@ class Model:
 
     def add(self, image, snapshots, made, sizes_gib):
         """Adds an image with its disks, of which each that is no snapshot yet becomes one."""
-        self.count(made.owner, made.region)
+        if not made.public:
+            self.count(made.owner, made.region)
         made.snapshots = snapshots
         self.images[image] = made
         for snapshot, size_gib in zip(snapshots, sizes_gib, strict=True):
@@ -297,7 +310,10 @@ class Model:
         return Expectation(reasons, apply)
 
     def copy_image(self, caller, region, image, destinations, name):
-        reasons = self.may_change(caller) | self.of_ownership(caller, region, image)
+        unfit = self.of_ownership(caller, region, image)
+        if self.type_of(caller.account, region, image) == "PUBLIC_IMAGE":
+            unfit = {"InvalidImageId.InstanceImageNotSupported"}
+        reasons = self.may_change(caller) | unfit
         if region not in COPYING or any(to in REGIONS and to not in COPYING for to in destinations):
             reasons.add("RegionAbilityLimit.UnsupportedToSyncImage")
         if any(to not in REGIONS for to in destinations):
@@ -305,7 +321,7 @@ class Model:
         if region in destinations:
             reasons.add("UnsupportedOperation.Region")
         source = self.images.get(image)
-        if not reasons & {NO_IMAGE, NOT_YOURS} and source.state != "NORMAL":
+        if not unfit and source.state != "NORMAL":
             reasons.add("InvalidImageId.IncorrectState")
         copied = name if name is not None else source and source.name
         for to in destinations:
@@ -326,9 +342,11 @@ class Model:
             reasons.add(NO_IMAGE)
         elif kind == "SHARED_IMAGE":
             reasons.add("UnsupportedOperation.SharedImageModifyUnsupported")
+        elif kind == "PUBLIC_IMAGE":
+            reasons |= self.of_operator(caller) if caller.account == self.operator else {NOT_YOURS}
         found = self.images.get(image)
-        if name is not None and not (kind == "PRIVATE_IMAGE" and name == found.name):
-            reasons |= self.of_name(caller.account, region, name)
+        if name is not None and not (kind and name == found.name):
+            reasons |= self.of_name(caller.account, region, name, kind == "PUBLIC_IMAGE")
 
         def apply(_):
             found.name = found.name if name is None else name
@@ -338,7 +356,7 @@ class Model:
         return Expectation(reasons, apply)
 
     def share_image(self, caller, region, image, accounts, share):
-        """`accounts`: names of customers and sub-accounts, and of nobody."""
+        """`accounts`: names of accounts and sub-accounts, and of nobody."""
         reasons = self.of_ownership(caller, region, image)
         if caller.role != "main":
             reasons.add(DENIED)
@@ -348,7 +366,7 @@ class Model:
         for account in accounts:
             if account in self.sub_accounts:
                 reasons.add("FailedOperation.NotMasterAccount")
-            elif account not in self.customers:
+            elif account not in self.accounts:
                 reasons.add("InvalidAccountId.NotFound")
             elif account == caller.account:
                 reasons.add("InvalidAccountIs.YourSelf")
@@ -378,6 +396,39 @@ class Model:
                     self.snapshots.pop(snapshot, None)
 
         return Expectation(reasons, apply)
+
+    def publish_image(self, caller, region, image, destinations, name):
+        """Makes public copies, in the region itself where none is named."""
+        reasons, source = self.of_operator(caller), self.images.get(image)
+        if self.type_of(caller.account, region, image) is None:
+            reasons.add(NO_IMAGE)
+        elif source.owner != caller.account:
+            reasons.add(NOT_YOURS)
+        elif source.state != "NORMAL":
+            reasons.add("InvalidImageId.IncorrectState")
+        published = name if name is not None else source and source.name
+        for to in destinations or [region]:
+            if to not in REGIONS:
+                reasons.add("InvalidRegion.NotFound")
+            elif to != region and not {region, to} <= set(COPYING):
+                reasons.add("RegionAbilityLimit.UnsupportedToSyncImage")
+            if published is not None:
+                reasons |= self.of_name(caller.account, to, published, public=True)
+
+        def apply(copies):
+            for to, new in copies.items():
+                made = Image(caller.account, to, published, source.content, source.description, public=True)
+                self.add(*new, made, self.sizes_of(image))
+
+        return Expectation(reasons, apply)
+
+    def withdraw_image(self, caller, region, image):
+        reasons, kind = self.of_operator(caller), self.type_of(caller.account, region, image)
+        if kind is None:
+            reasons.add(NO_IMAGE)
+        elif kind != "PUBLIC_IMAGE":
+            reasons.add("InvalidImageId.NotSupported")
+        return Expectation(reasons, lambda _: self.remove([image]))
 
     # ---- operations on instances ---------------------------------------------------------------------------------
 

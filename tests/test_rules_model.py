@@ -11,16 +11,18 @@ import random
 import time
 
 import pytest
-from cloud import POLL_SECONDS
+from cloud import KILN_VERSION, POLL_SECONDS
 from conftest import BARE_DISKS, CONFIG
 from image_files import qcow2, same_disk, system_disk
 from rules_model import COPYING, DATA, REGIONS, SYSTEM, ZONES, Caller, Limits, Model
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-STEPS = 400
+STEPS = 500
 SOAK_STEPS = 4000
 CUSTOMERS = ("alice", "bob", "carol")
-SUB_ACCOUNTS = (("alice", "full"), ("alice", "read_only"))
+OPERATOR = "operator"
+ACCOUNTS = (*CUSTOMERS, OPERATOR)
+SUB_ACCOUNTS = (("alice", "full"), ("alice", "read_only"), (OPERATOR, "full"))
 NAMES = ("web", "db", "build", "base", "", "n" * 61)
 NAME_WEIGHTS = (8, 8, 8, 8, 1, 1)
 DISKS = 3
@@ -38,15 +40,15 @@ class World:
         self.numbers = random.Random(f"{seed}/rules")
         self.operator = server.operator()
         self.keys, self.uins = {}, {"nobody": NOBODY}
-        for name in CUSTOMERS:
-            account = server.create_account(name)
+        for name in ACCOUNTS:
+            account = self.operator if name == OPERATOR else server.create_account(name)
             self.keys[name, "main"], self.uins[name] = account, account.uin
         for owner, role in SUB_ACCOUNTS:
             sub = self.keys[owner, "main"].sub_account(role, role.upper())
             self.keys[owner, role] = sub
             self.uins[f"{owner}/{role}"] = sub.identity()["UserId"]
-        self.model = Model(CUSTOMERS, [f"{owner}/{role}" for owner, role in SUB_ACCOUNTS])
-        for name in CUSTOMERS:
+        self.model = Model(ACCOUNTS, OPERATOR, [f"{owner}/{role}" for owner, role in SUB_ACCOUNTS])
+        for name in ACCOUNTS:
             self.set_limits(name, Limits())
         self.files = [f"rules-{n}" for n in range(DISKS)]
         for disk in self.files:
@@ -69,7 +71,7 @@ class World:
     # ---- choices ---------------------------------------------------------------------------------------------------
 
     def callers(self):
-        return [Caller(*key) for key in [*self.keys, *((name, "main") for name in CUSTOMERS)]]
+        return [Caller(*key) for key in [*self.keys, *((name, "main") for name in ACCOUNTS)]]
 
     def caller(self):
         return self.numbers.choice(self.callers())
@@ -103,18 +105,20 @@ class World:
         return self.one(there, self.model.disks, "disk-00000000")
 
     def disks(self, there):
-        return list({self.disk(there) for _ in range(self.numbers.randint(1, 2))})
+        return list(dict.fromkeys(self.disk(there) for _ in range(self.numbers.randint(1, 2))))
 
-    def snapshot(self, caller, region):
-        return self.one(self.model.own_snapshots(caller.account, region), self.model.snapshots, "snap-00000000")
+    def snapshot(self, caller, region, usages=(SYSTEM, DATA)):
+        own = self.model.own_snapshots(caller.account, region)
+        fit = [snapshot for snapshot in own if self.model.snapshots[snapshot].usage in usages]
+        return self.one(fit, self.model.snapshots, "snap-00000000")
 
     def snapshots(self, caller, region):
-        return list({self.snapshot(caller, region) for _ in range(self.numbers.randint(1, 2))})
+        return list(dict.fromkeys(self.snapshot(caller, region) for _ in range(self.numbers.randint(1, 2))))
 
     def data_disk(self, caller, region, image):
         """A disk for instances to be launched with: its size, its snapshot or None, whether it goes with them."""
         of_image = self.model.images[image].snapshots[1:] if image in self.model.images else []
-        snapshot = self.numbers.choice([None, *of_image, self.snapshot(caller, region)])
+        snapshot = self.numbers.choice([None, *of_image, self.snapshot(caller, region, [DATA])])
         return self.numbers.randint(1, 3), snapshot, self.numbers.random() < 0.5
 
     # ---- asking ----------------------------------------------------------------------------------------------------
@@ -166,7 +170,8 @@ class World:
     def create_image(self):
         (caller, region), name = self.place(self.model.own_instances), self.name()
         instance = self.instance(caller, region)
-        disks = self.numbers.choice([[], self.disks(self.model.disks_of(instance))])
+        data = [disk for disk in self.model.disks_of(instance) if self.model.disks[disk].usage == DATA]
+        disks = self.numbers.choice([[], self.disks(data)])
         expected = self.model.create_image(caller, region, name, instance, disks)
         self.create_image_of(expected, caller, region, name, InstanceId=instance, DataDiskIds=disks)
 
@@ -189,17 +194,41 @@ class World:
         others = [other for other in COPYING if other != region]
         destinations = self.numbers.sample([*REGIONS, "ap-nowhere"] if strange else others, self.numbers.randint(1, 2))
         name = self.numbers.choice([None, self.name()])
-
-        def answered(answer):
-            copies = answer["ImageSet"]
-            return {copy["Region"]: self.finished(caller, copy["Region"], copy["ImageId"]) for copy in copies}
-
         expected = self.model.copy_image(caller, region, image, destinations, name)
         named = {} if name is None else {"ImageName": name}
         self.ask(
-            expected, caller, "SyncImages", region, answered, ImageIds=[image], DestinationRegions=destinations,
-            ImageSetRequired=True, **named, **self.dry(),
+            expected, caller, "SyncImages", region, lambda answer: self.copies(caller, answer), ImageIds=[image],
+            DestinationRegions=destinations, ImageSetRequired=True, **named, **self.dry(),
         )  # fmt: skip
+
+    def copies(self, caller, answer):
+        """By their regions."""
+        copies = answer["ImageSet"]
+        return {copy["Region"]: self.finished(caller, copy["Region"], copy["ImageId"]) for copy in copies}
+
+    def publish_image(self):
+        caller, region = self.place(self.of_operator)
+        image, name = self.image(caller, region), self.numbers.choice([None, self.name()])
+        strange = self.numbers.random() < STRANGE
+        destinations = self.numbers.sample([*REGIONS, "ap-nowhere"] if strange else COPYING, self.numbers.randint(0, 2))
+        expected = self.model.publish_image(caller, region, image, destinations, name)
+        named = {} if name is None else {"ImageName": name}
+        self.ask(
+            expected, caller, "PublishImage", region, lambda answer: self.copies(caller, answer), service="kiln",
+            version=KILN_VERSION, ImageId=image, DestinationRegions=destinations, **named, **self.dry(),
+        )  # fmt: skip
+
+    def withdraw_image(self):
+        caller, region = self.place(lambda *at: self.of_operator(*at) and self.model.public_images(at[1]))
+        image = self.one(self.model.public_images(region), self.model.images, "img-00000000")
+        expected = self.model.withdraw_image(caller, region, image)
+        self.ask(
+            expected, caller, "WithdrawImage", region, service="kiln", version=KILN_VERSION, ImageId=image, **self.dry()
+        )  # fmt: skip
+
+    def of_operator(self, account, region):
+        """What the operator sees; nothing for the others."""
+        return account == OPERATOR and self.model.seen_images(account, region)
 
     def modify_image(self):
         caller, region = self.place(self.model.seen_images)
@@ -215,7 +244,7 @@ class World:
         image = self.image(caller, region)
         share = self.numbers.random() < 0.6
         strange = self.numbers.random() < STRANGE
-        others = [name for name in CUSTOMERS if name != caller.account]
+        others = [name for name in ACCOUNTS if name != caller.account]
         accounts = self.numbers.sample(sorted(self.uins) if strange else others, self.numbers.randint(1, 2))
         expected = self.model.share_image(caller, region, image, accounts, share)
         self.ask(
@@ -288,7 +317,8 @@ class World:
         caller, region = self.place(self.model.own_instances)
         zones = [zone for zones in ZONES.values() for zone in zones]
         zone = self.numbers.choice(zones) if self.numbers.random() < STRANGE else ZONES[region][0]
-        wanted = {"size_gib": self.numbers.choice([0, *[1, 2, 3] * 3]), "snapshot": self.snapshot(caller, region)}
+        snapshot = self.snapshot(caller, region, [DATA])
+        wanted = {"size_gib": self.numbers.choice([0, *[1, 2, 3] * 3]), "snapshot": snapshot}
         wanted = {key: wanted[key] for key in self.numbers.choice([["size_gib"], ["snapshot"], wanted])}
         count = self.numbers.randint(1, 2)
         parameters = {{"size_gib": "DiskSize", "snapshot": "SnapshotId"}[key]: value for key, value in wanted.items()}
@@ -361,7 +391,7 @@ class World:
         )  # fmt: skip
 
     def change_limits(self):
-        name, numbers = self.numbers.choice(CUSTOMERS), self.numbers
+        name, numbers = self.numbers.choice(ACCOUNTS), self.numbers
         used = max((count for (owner, _), count in self.model.operations.items() if owner == name), default=0)
         limits = Limits(
             images=numbers.randint(1, 4), operations=used + numbers.randint(0, 8), shares=numbers.randint(1, 2),
@@ -390,8 +420,8 @@ class World:
             (self.share_image, 5), (self.delete_images, 3), (self.run_instances, 4), (self.power, 4),
             (self.reset_instance, 2), (self.create_disks, 4), (self.attach_disks, 4), (self.detach_disks, 2),
             (self.terminate_disks, 1), (self.create_snapshot, 3), (self.delete_snapshots, 2),
-            (self.create_image_of_snapshots, 2), (self.change_limits, 2), (self.change_import_permission, 0.3),
-            (self.restart, 0.3),
+            (self.create_image_of_snapshots, 2), (self.publish_image, 3), (self.withdraw_image, 1),
+            (self.change_limits, 2), (self.change_import_permission, 0.3), (self.restart, 0.3),
         ]  # fmt: skip
         if self.day != today():
             # The day's operations begin anew.
@@ -401,7 +431,7 @@ class World:
         self.numbers.choices([act for act, _ in operations], [weight for _, weight in operations])[0]()
 
     def compare(self, regions):
-        for name in CUSTOMERS:
+        for name in ACCOUNTS:
             account = self.keys[name, "main"]
             for region in regions:
                 images = account.raw("DescribeImages", region, Limit=100)["ImageSet"]
@@ -419,11 +449,12 @@ class World:
 
     def compare_the_rest(self):
         """What changes less often: shares, quotas, machines."""
-        for name, found in self.model.images.items():
+        custom = [(name, found) for name, found in self.model.images.items() if not found.public]
+        for name, found in custom:
             shared = self.keys[found.owner, "main"].raw("DescribeImageSharePermission", found.region, ImageId=name)
             accounts = {share["AccountId"] for share in shared["SharePermissionSet"]}
             assert accounts == {str(self.uins[account]) for account in found.shares}, self.tell(name)
-        for name in CUSTOMERS:
+        for name in ACCOUNTS:
             for region in REGIONS:
                 quota = self.keys[name, "main"].raw("DescribeImageQuota", region)
                 assert quota["ImageNumQuota"] == self.model.limits[name].images
