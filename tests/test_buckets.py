@@ -252,7 +252,12 @@ def test_parts_are_read_by_number_and_an_upload_is_completed_again(server, alice
     part = {**upload, "PartNumber": 1, "CopySource": where}
     assert fails("InvalidRange", client.upload_part_copy, **part, CopySourceRange=f"bytes=0-{3 * MIB + 3}") == 416
     assert fails("InvalidArgument", client.upload_part_copy, **part, CopySourceRange="bytes=0-") == 400
+    # Another upload of the same parts is another one, also when it is gone.
+    for n, piece in enumerate(pieces):
+        client.upload_part(**upload, PartNumber=n + 1, Body=piece)
     client.abort_multipart_upload(**upload)
+    named = {"Parts": [{"PartNumber": n + 1, "ETag": etag} for n, etag in enumerate(etags)]}
+    assert fails("NoSuchUpload", client.complete_multipart_upload, **upload, MultipartUpload=named) == 404
     client.delete_object(**where)
 
 

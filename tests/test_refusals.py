@@ -123,6 +123,14 @@ def test_a_request_that_makes_no_sense(alice, normal, code, action, options):
     assert [image.ImageId for image in alice.images()] == [normal]
 
 
+def test_an_unknown_image_is_unknown_whoever_asked_before(alice):
+    unknown = ["img-zzzz9999"]
+    for _ in range(2):
+        refused("InvalidImageId.NotFound", alice.raw, "DescribeImages", ImageIds=unknown)
+        # By a filter it is none of what is found, which the server may remember.
+        assert alice.raw("DescribeImages", Filters=[{"Name": "image-id", "Values": unknown}])["TotalCount"] == 0
+
+
 def test_a_body_over_ten_mebibytes(server, alice, normal):
     """Refused by its announced length, before it is read or its signature checked."""
     host, port = server.endpoint.removeprefix("http://").split(":")
