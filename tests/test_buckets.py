@@ -580,6 +580,7 @@ def test_imports_read_own_objects_in_place(server, alice, bucket, disk_object, s
     path = "disks/small%20disk.qcow2"
     urls = {
         "s3": f"s3://{bucket}/{path}",
+        "s3-short": f"s3://{bucket.rpartition('-')[0]}/{path}",
         "virtual-host": f"https://{bucket}.cos.{GUANGZHOU}.myqcloud.com/{path}",
         "path": f"{server.objects_endpoint}/{bucket}/{path}",
         "presigned": client.generate_presigned_url("get_object", Params={"Bucket": bucket, "Key": disk_object}),

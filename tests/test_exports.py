@@ -407,7 +407,7 @@ def test_the_command_line_goes_on_with_a_download(server, alice, image, small_di
     before = len(export_tasks(alice))
     [found] = listed(s3(alice), bucket)
     unfinished = tmp_path / f".disk.vmdk.unfinished-{found['ETag'].strip(chr(34))}"
-    (tmp_path / ".disk.vmdk.unfinished-of-another").write_bytes(b"stale")
+    (tmp_path / ".disk.vmdk.unfinished-0123456789abcdef0123456789abcdef-7").write_bytes(b"stale")
     unfinished.write_bytes(b"not what the server has")
     failed = export_to(file, "--keep-object", check=False)
     assert failed.returncode != 0 and "try again" in failed.stderr and not unfinished.exists()

@@ -47,7 +47,11 @@ pub(crate) async fn own_object(
     let Ok(url) = Url::parse(text) else { return Ok(None) };
     let Some(named) = named_object(service, &url) else { return Ok(None) };
     let mut tx = service.catalog.read().await?;
-    let bucket = match named.bucket.parse() {
+    // In an s3:// URL the account's own number may be left out.
+    let whole = format!("{}-{}", named.bucket, caller.account.app_id);
+    let is_short = url.scheme() == SCHEME && named.bucket.parse::<BucketName>().is_err();
+    let name = if is_short { whole.parse() } else { named.bucket.parse() };
+    let bucket = match name {
         Ok(name) => tx.bucket(&name).await?,
         Err(_) => None,
     };
