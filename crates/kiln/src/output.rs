@@ -9,7 +9,7 @@ use crate::arguments::OutputForm;
 
 /// The blanks on both sides of a cell.
 const CELL_MARGIN: usize = 2;
-/// What is left of the last column at least, in characters.
+/// What is left of the last column at least: a time has so many characters.
 const LAST_CHARS_MIN: usize = 20;
 
 /// Prints a line. Where nobody reads any more (`| head`) the program ends; where it cannot be written, it fails.
@@ -69,15 +69,13 @@ pub(crate) fn listing(form: OutputForm, answer: &Value, rows: &str, columns: &[(
 fn fit(rows: &mut [Vec<String>], columns: &[(&str, &str)], width: usize) {
     let Some(last) = columns.len().checked_sub(1) else { return };
     let widest = |column: usize| {
-        let title = columns[column].0.chars().count();
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0).max(title)
+        let cells = rows.iter().map(|row| row[column].as_str()).chain([columns[column].0]);
+        cells.map(console::measure_text_width).max().unwrap_or(0)
     };
     let others: usize = (0..last).map(|column| widest(column) + CELL_MARGIN).sum();
     let left = width.saturating_sub(others + CELL_MARGIN).max(LAST_CHARS_MIN);
     for cell in rows.iter_mut().map(|row| &mut row[last]) {
-        if cell.chars().count() > left {
-            *cell = cell.chars().take(left - 1).chain(['…']).collect();
-        }
+        *cell = console::truncate_str(cell, left, "…").into_owned();
     }
 }
 

@@ -1,7 +1,5 @@
 //! `kiln usage`: a month's report as a table, as JSON or as comma-separated values.
 
-use std::cell::RefCell;
-
 use serde_json::{Value, json};
 
 use crate::arguments::{OutputForm, Usage};
@@ -59,21 +57,18 @@ pub(super) async fn run(client: &Client, form: OutputForm, wanted: Usage) -> Res
 /// The report with all of its lines.
 async fn whole(client: &Client, wanted: &Usage, action: &str, set: &str) -> Result<Value, Error> {
     // The last answer, which says what all lines come to.
-    let report = RefCell::new(json!({ "Month": wanted.month }));
+    let mut report = json!({ "Month": wanted.month });
     let lines = pages::all(set, async |mut page| {
         // Every page is of the same month, also at midnight.
-        let month = report.borrow()["Month"].clone();
-        for (name, value) in [("Month", month), ("Uin", json!(wanted.account))] {
+        for (name, value) in [("Month", report["Month"].clone()), ("Uin", json!(wanted.account))] {
             if !value.is_null() {
                 page[name] = value;
             }
         }
-        let answer = client.kiln(action, &page).await?;
-        report.replace(answer.clone());
-        Ok(answer)
+        report = client.kiln(action, &page).await?;
+        Ok(json!({ set: report[set].take() }))
     })
     .await?;
-    let mut report = report.into_inner();
     report[set] = Value::Array(lines);
     Ok(report)
 }
