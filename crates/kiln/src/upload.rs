@@ -12,6 +12,7 @@ use bytes::Bytes;
 use crc_fast::CrcAlgorithm::Crc64Xz;
 use indicatif::ProgressBar;
 use kiln_model::Part;
+use kiln_object_api::CRC64_ETAG;
 use kiln_object_signature::encode;
 use md5::{Digest, Md5};
 use reqwest::Method;
@@ -28,8 +29,6 @@ const PART_BYTES: u64 = 16 << 20;
 const MAX_PARTS: u64 = 9_000;
 /// Parts that are sent at the same time: while some become durable, others are on their way.
 const PARALLEL_PARTS: usize = 6;
-/// Asks for ETags of parts that are made of their CRCs: an MD5 would take both sides longer than all the rest.
-const CRC64_ETAG: (&str, &str) = ("x-kiln-part-etag", "crc64");
 /// How often a part is sent before the upload is given up.
 const ATTEMPTS: u32 = 4;
 
@@ -190,6 +189,7 @@ impl Objects {
 
     /// Puts a part, and holds the ETag of what arrived, made of its CRC, against that of what was sent.
     async fn send(&self, path: &str, query: &str, body: Bytes, etag: &str) -> Result<(), Error> {
+        // An MD5 would take both sides longer than all the rest.
         let answer = self.call(Method::PUT, path, query, &[CRC64_ETAG], body).await?;
         let arrived = answer.headers().get("etag").and_then(|value| value.to_str().ok());
         if arrived.map(|arrived| arrived.trim_matches('"')) == Some(etag) {

@@ -106,8 +106,8 @@ pub struct Object {
     pub key: String,
     /// Its length.
     pub size_bytes: u64,
-    /// The MD5 of its bytes; of an object that was uploaded in parts, the MD5 of their MD5s and their number; of an
-    /// export, that of its parts' CRCs and lengths.
+    /// The MD5 of its bytes; of an object in parts, also of an export, the MD5 of their ETags and, behind a hyphen, their
+    /// number.
     pub etag: String,
     /// The CRC-64 (ECMA-182, reflected) of its bytes.
     pub crc64: u64,
@@ -152,7 +152,7 @@ pub struct Part {
 }
 
 impl Part {
-    /// The ETag of a part of whose bytes there is no MD5: their CRC-64 and their number, 8 bytes each.
+    /// The ETag of a part of whose bytes there is no MD5: their CRC-64 and how many they are, 8 bytes each.
     pub fn crc64_etag(crc64: u64, size_bytes: u64) -> String {
         format!("{crc64:016x}{size_bytes:016x}")
     }

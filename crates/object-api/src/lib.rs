@@ -51,6 +51,7 @@ use s3::Endpoint;
 
 pub use fairness::AccountLimits;
 pub use serve::serve;
+pub use upload_operations::CRC64_ETAG;
 
 /// The longest document that a request may be: 10,000 parts with their checksums.
 const MAX_XML_BYTES: usize = 4 << 20;

@@ -16,8 +16,8 @@ use crate::object_operations::{
 };
 use crate::s3::caller;
 
-/// By which Kiln's own client says that it does without MD5s.
-const PART_ETAG: &str = "x-kiln-part-etag";
+/// The header, and its value, by which who sends a part says that its ETag need not be an MD5: [`kiln_model::Part::crc64_etag`].
+pub const CRC64_ETAG: (&str, &str) = ("x-kiln-part-etag", "crc64");
 /// Parts in one page of a listing.
 const MAX_PARTS_PAGE: usize = 1_000;
 
@@ -81,8 +81,8 @@ pub(crate) async fn upload_part(
 
 /// What a part is to be told apart by. Clients that know no better than S3 expect its MD5.
 fn part_etag(headers: &HeaderMap) -> PartEtag {
-    let asked = headers.get(PART_ETAG).and_then(|value| value.to_str().ok());
-    if asked == Some("crc64") { PartEtag::Crc64 } else { PartEtag::Md5 }
+    let (name, value) = CRC64_ETAG;
+    if headers.get(name).is_some_and(|given| given == value) { PartEtag::Crc64 } else { PartEtag::Md5 }
 }
 
 fn part_number(number: i32) -> S3Result<u32> {

@@ -81,7 +81,7 @@ pub(super) async fn run_object(
 
 fn done(form: OutputForm, place: &Place, what: &str) {
     let answer = json!({ "Bucket": place.bucket, "Key": place.key });
-    output::done(form, &answer, &format!("{what} {}/{}", place.bucket, place.key));
+    output::done(form, &answer, &format!("{what} {place}"));
 }
 
 /// Writes an object's bytes to standard output.

@@ -161,7 +161,7 @@ async fn import_image(client: &Client, connection: &Connection, import: Import) 
             objects.delete(&place).await
         }
         (Ok(()), Some((_, place))) => {
-            eprintln!("The uploaded file is kept as {place}; `kiln object delete {place}` removes it.");
+            eprintln!("The uploaded file is kept as {place}; when the import has ended, `kiln object delete {place}` removes it.");
             Ok(())
         }
         (Err(error), Some((_, place))) => Err(format!(

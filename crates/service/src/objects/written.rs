@@ -227,6 +227,7 @@ mod tests {
     use kiln_model::{BucketName, RegionId, Uin};
 
     use super::*;
+    use crate::objects::files::CRC64;
     use crate::objects::room::Incoming;
 
     fn room(limit_bytes: u64) -> Room {
@@ -273,7 +274,7 @@ mod tests {
             created_at: Timestamp(0),
         };
         let object = written.object(&bucket, "key").expect("parts have sums");
-        assert_eq!(object.crc64, crc_fast::checksum(crate::objects::files::CRC64, &bytes));
+        assert_eq!(object.crc64, crc_fast::checksum(CRC64, &bytes));
         assert!(object.etag.ends_with("-4"));
     }
 
