@@ -166,11 +166,10 @@ class FilesAtOnce(LoadScopeScheduling):
 
     def _split_scope(self, nodeid):
         file = nodeid.partition("::")[0]
-        boots = re.search(r"\b(guest_image|debian)\b", Path(__file__).with_name(Path(file).name).read_text())
+        boots = re.search(r"(?m)^ *def .*\b(guest_image|debian)\b", Path(__file__).with_name(Path(file).name).read_text())
         return "guests" if boots else file
 
 
-@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     return FilesAtOnce(config, log)
 

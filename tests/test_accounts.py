@@ -178,6 +178,7 @@ def test_limits_beside_what_is_used(server, alice, bob, operator, normal):
     one = alice.call("DescribeAccountQuota", Filters=[{"Name": "zone", "Values": ["ap-guangzhou-4"]}])
     assert [zone.Zone for zone in one.AccountQuotaOverview.AccountQuota.PostPaidQuotaSet] == ["ap-guangzhou-4"]
     assert "ImagesPerRegion" in server.run("account", "limits", account=alice).stdout
+    assert server.run("account", "set-limits", alice.uin, check=False).returncode == 2, "nothing is named"
     server.run("account", "set-limits", alice.uin, "--reset")
     assert limits()["ImagesPerRegion"] == (1, 500)
 

@@ -631,6 +631,12 @@ def test_the_command_line_of_buckets(server, alice, large, tmp_path):
     assert sha256(tmp_path / "back") == sha256(large)
     told = run("object", "get", "by-hand/dir/large file", tmp_path / "back", check=False)
     assert told.returncode != 0 and "it is there already" in told.stderr
+    # A name that somebody else has put there is not written through.
+    etag = s3(alice).head_object(Bucket=name, Key="dir/large file")["ETag"].strip('"')
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / f".link.unfinished-{etag}").symlink_to(tmp_path / "victim")
+    told = run("object", "get", "by-hand/dir/large file", tmp_path / "link", check=False)
+    assert told.returncode != 0 and (tmp_path / "victim").read_text() == "mine" and not (tmp_path / "link").exists()
     (tmp_path / "small").write_text("a few words\n")
     run("object", "put", tmp_path / "small", "by-hand/small")
     assert run("object", "get", "by-hand/small", "-").stdout == "a few words\n"
@@ -688,6 +694,10 @@ def test_image_import_takes_a_file_of_this_machine(server, alice, files, small_d
     [kept] = keys(server, alice, f"imports-{app_id(alice)}")
     assert told.returncode != 0 and f"kept as imports-{app_id(alice)}/{kept}" in told.stderr
     parts = files_of(server) - before
+    again = ["--os-type", "Debian", "--os-version", "12", "--name"]
+    server.run("image", "import", files / "small.qcow2", *again, "kept", "--keep-object", account=alice)
+    server.run("object", "delete", f"imports-{app_id(alice)}/kept/{kept}", account=alice)
+    wait_until(lambda: files_of(server) - before == parts, 20, lambda: files_of(server))
     server.run("image", "import", files / "small.qcow2", *arguments, "--no-wait", account=alice)
     assert parts and files_of(server) - before == parts
     server.run("object", "delete", f"imports-{app_id(alice)}/{kept}", account=alice)

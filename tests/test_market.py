@@ -118,6 +118,12 @@ def test_what_is_submitted_is_seen_by_the_operator_only_until_it_is_decided(oper
     assert again != listing
     provider.kiln("WithdrawListing", ListingId=again)
     assert listing_of(operator, again)["State"] == "WITHDRAWN" and operator.image(image) is None
+    # What was shared with the operator before a review is so after it.
+    share = {"ImageId": image, "AccountIds": [operator.uin]}
+    provider.call("ModifyImageSharePermission", **share, Permission="SHARE")
+    provider.kiln("WithdrawListing", ListingId=submitted(provider, image))
+    assert operator.image(image) is not None
+    provider.call("ModifyImageSharePermission", **share, Permission="CANCEL")
     provider.call("DeleteImages", ImageIds=[image])
 
 

@@ -212,6 +212,17 @@ async fn a_new_version_has_the_components_of_its_familys_newest(catalog: Catalog
             .expect("it is being imported");
         tx.set_image_components(&version.id, &named(package)).await.expect("it exists");
     }
+    // Newer ones, but of a kind or in a region of their own.
+    let custom =
+        Image { kind: ImageKind::Custom, family: "server".to_owned(), ..image(ALICE, &guangzhou(), "own") };
+    let elsewhere =
+        Image { kind: ImageKind::Public, family: "server".to_owned(), ..image(ALICE, &beijing(), "away") };
+    let away = live_manifest(&mut tx, &task, &beijing(), 2, &[]).await;
+    for (other, content) in [(custom, &content), (elsewhere, &away)] {
+        tx.insert_image(&Image { created_at: at(6), ..other.clone() }).await.expect("new");
+        tx.publish_image(&other.id, &facts(), 1 << 30, &[disk(content)]).await.expect("it is being imported");
+        tx.set_image_components(&other.id, &named("other")).await.expect("it exists");
+    }
     // One that is being made still is no version yet.
     let unfinished = public(&mut tx, "server", 5).await;
     tx.set_image_components(&unfinished.id, &named("unfinished")).await.expect("it exists");
