@@ -173,6 +173,17 @@ def test_imports_shares_and_decisions_are_told(server, operator, alice, mailbox,
     assert "EMAIL:SENT" in server.run("messages", account=dana).stdout
 
 
+def test_an_owner_is_told_in_the_order_in_which_it_happened(server, alice, mailbox, normal):
+    iris = server.create_account("iris")
+    iris.kiln("ModifyAccountContact", Email="iris@example.org")
+    for _ in range(8):
+        share(alice, normal, iris, "SHARE")
+        share(alice, normal, iris, "CANCEL")
+    told = sent(lambda: len(mailbox.to("iris@example.org")) == 16 and mailbox.to("iris@example.org"), "all was told")
+    ends = ["no longer" in subject for subject, _ in told]
+    assert ends == [False, True] * 8
+
+
 def test_each_way_can_be_turned_off(server, alice, mailbox, gateway, normal):
     eve = server.create_account("eve")
     eve.kiln("ModifyAccountContact", Email="eve@example.org", Phone="12345", NotifyByEmail=False)

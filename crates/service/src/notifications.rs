@@ -4,6 +4,7 @@
 //! It is sent in the background, again and again for about a day where that fails. A crash between the sending and the
 //! record of it sends twice. Where no way is configured, or an owner wants none, messages are only kept.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use crate::{NotificationConfig, Service};
 
 /// How often is looked for what is to be sent, where nothing rings.
 const INTERVAL: Duration = Duration::from_secs(2);
-/// How many messages are sent at once.
+/// How many messages are read at once; those to different addresses are sent beside each other.
 const BATCH: u64 = 20;
 /// How long is waited after each attempt that failed, in seconds; after the last, the message is given up.
 const RETRY_SECONDS: [i64; 8] = [10, 60, 300, 1800, 7200, 14_400, 28_800, 43_200];
@@ -257,15 +258,40 @@ pub(crate) fn spawn(service: &Arc<Service>) {
 
 async fn send_due(service: &Service) -> kiln_catalog::Result<()> {
     let due = service.catalog.read().await?.due_deliveries(Timestamp::now(), BATCH).await?;
-    let sent = join_all(due.iter().map(|due| async move { (due, service.senders.send(due).await) })).await;
-    if sent.is_empty() {
+    if due.is_empty() {
         return Ok(());
     }
+    let mut by_address: HashMap<_, Vec<_>> = HashMap::new();
+    for due in &due {
+        by_address.entry((due.channel, due.contact.address(due.channel))).or_default().push(due);
+    }
+    let sent = join_all(by_address.into_values().map(|due| send_in_order(service, due))).await;
     let mut tx = service.catalog.write().await?;
-    for (due, outcome) in sent {
+    for (due, outcome) in sent.into_iter().flatten() {
         record(&mut tx, due, outcome).await?;
     }
     tx.commit().await
+}
+
+/// Sends messages to one address one after the other, so that nobody is told of a share's end before the share. Where
+/// one cannot be sent for now, those after it wait with it.
+async fn send_in_order<'a>(
+    service: &Service,
+    due: Vec<&'a DueDelivery>,
+) -> Vec<(&'a DueDelivery, Result<(), Error>)> {
+    let mut sent = Vec::with_capacity(due.len());
+    let mut waiting = None;
+    for due in due {
+        let outcome = match &waiting {
+            Some(reason) => Err(Error::Temporary(String::clone(reason))),
+            None => service.senders.send(due).await,
+        };
+        if let Err(Error::Temporary(reason)) = &outcome {
+            waiting = Some(reason.clone());
+        }
+        sent.push((due, outcome));
+    }
+    sent
 }
 
 async fn record(tx: &mut Tx, due: &DueDelivery, outcome: Result<(), Error>) -> kiln_catalog::Result<()> {
