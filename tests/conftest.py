@@ -161,13 +161,24 @@ def pytest_report_header():
     return f"KILN_TEST_SEED={SEED} repeats this run's random choices"
 
 
+def boots_guests(file):
+    """Whether a test of the file boots a guest."""
+    return re.search(r"(?m)^ *def .*\b(guest_image|debian)\b", Path(file).read_text())
+
+
 class FilesAtOnce(LoadScopeScheduling):
     """Files run beside each other, but for those whose guests boot: two guests at once need more than twice the time."""
 
     def _split_scope(self, nodeid):
         file = nodeid.partition("::")[0]
-        boots = re.search(r"(?m)^ *def .*\b(guest_image|debian)\b", Path(__file__).with_name(Path(file).name).read_text())
-        return "guests" if boots else file
+        return "guests" if boots_guests(Path(__file__).with_name(Path(file).name)) else file
+
+
+def pytest_collection_modifyitems(items):
+    """Guests first: nothing takes longer, and all else fits beside them."""
+    files = {item.path for item in items}
+    last = {file: not boots_guests(file) for file in files}
+    items.sort(key=lambda item: last[item.path])
 
 
 def pytest_xdist_make_scheduler(config, log):

@@ -19,7 +19,7 @@ from image_files import change_overlay, qcow2, same_disk, system_disk
 from kiln_server import wait_until
 from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
 
-ROUNDS = 50
+ROUNDS = 30
 SOAK_ROUNDS = 1000
 # Most work of a round is done by then, on a slow machine too.
 LONGEST_DELAY_SECONDS = 0.8
