@@ -163,22 +163,22 @@ def pytest_report_header():
 
 def boots_guests(file):
     """Whether a test of the file boots a guest."""
-    return re.search(r"(?m)^ *def .*\b(guest_image|debian)\b", Path(file).read_text())
+    return re.search(r"(?m)^ *def .*\b(guest_image|debian)\b", Path(__file__).with_name(file).read_text())
 
 
 class FilesAtOnce(LoadScopeScheduling):
-    """Files run beside each other, but for those whose guests boot: two guests at once need more than twice the time."""
+    """Files run beside each other. The first process begins with those that boot guests, which take longest and of which
+    two at once are slow; the others begin with the rest."""
 
     def _split_scope(self, nodeid):
-        file = nodeid.partition("::")[0]
-        return "guests" if boots_guests(Path(__file__).with_name(Path(file).name)) else file
+        return nodeid.partition("::")[0]
 
-
-def pytest_collection_modifyitems(items):
-    """Guests first: nothing takes longer, and all else fits beside them."""
-    files = {item.path for item in items}
-    last = {file: not boots_guests(file) for file in files}
-    items.sort(key=lambda item: last[item.path])
+    def _assign_work_unit(self, node):
+        booting = [file for file in self.workqueue if boots_guests(Path(file).name)]
+        wanted = booting if node is self.nodes[0] else [file for file in self.workqueue if file not in booting]
+        if wanted:
+            self.workqueue.move_to_end(wanted[0], last=False)
+        super()._assign_work_unit(node)
 
 
 def pytest_xdist_make_scheduler(config, log):
