@@ -273,23 +273,19 @@ async fn send_due(service: &Service) -> kiln_catalog::Result<()> {
     tx.commit().await
 }
 
-/// Sends messages to one address one after the other, so that nobody is told of a share's end before the share. Where
-/// one cannot be sent for now, those after it wait with it.
+/// Sends messages to one address one after the other, so that nobody is told of a share's end before the share. Each is
+/// tried, whatever became of those before it.
 async fn send_in_order<'a>(
     service: &Service,
     due: Vec<&'a DueDelivery>,
 ) -> Vec<(&'a DueDelivery, Result<(), Error>)> {
     let mut sent = Vec::with_capacity(due.len());
-    let mut waiting = None;
     for due in due {
-        let outcome = match &waiting {
-            Some(reason) => Err(Error::Temporary(String::clone(reason))),
-            None => service.senders.send(due).await,
-        };
-        if let Err(Error::Temporary(reason)) = &outcome {
-            waiting = Some(reason.clone());
+        // What was not tried stays due, for whoever sends after this process.
+        if service.shutdown.is_cancelled() {
+            break;
         }
-        sent.push((due, outcome));
+        sent.push((due, service.senders.send(due).await));
     }
     sent
 }
