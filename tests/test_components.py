@@ -1,5 +1,8 @@
 """What guests of public images get besides what is in them: EnhancedService.SecurityService turns it on and off."""
 
+import base64
+import re
+
 import pytest
 from cloud import BEIJING, refused
 from conftest import BARE_DISKS, CONFIG
@@ -28,11 +31,18 @@ def switch(enabled):
     return {"EnhancedService": {"SecurityService": {"Enabled": enabled}, "MonitorService": {"Enabled": enabled}}}
 
 
-def test_a_guest_gets_them_by_default_and_not_where_they_are_turned_off(server, operator, bob, guest_image, host, files, tmp_path):
+@pytest.fixture(scope="module")
+def image(server, operator, guest_image, host, files, tmp_path_factory):
+    """A real one, whose guests get a package and a script."""
     (files / "guest.img").symlink_to(guest_image)
     image = public(operator, host.url("guest.img"), "with components")
-    (tmp_path / "script").write_text(SCRIPT)
-    server.run("image", "components", image, "--package", "bash", "--script", tmp_path / "script")
+    script = tmp_path_factory.mktemp("components") / "script"
+    script.write_text(SCRIPT)
+    server.run("image", "components", image, "--package", "bash", "--script", script)
+    return image
+
+
+def test_a_guest_gets_them_by_default_and_not_where_they_are_turned_off(server, bob, image):
     named = server.json("image", "components", image, account=bob)
     assert (named["Packages"], named["Script"]) == (["bash"], SCRIPT)
     # The user's own packages, which take the place of others in a cloud-config, change nothing.
@@ -45,6 +55,29 @@ def test_a_guest_gets_them_by_default_and_not_where_they_are_turned_off(server, 
     said = console_shows(bob, guest, READY, times=2)
     assert said.count(MARKER) == 1
     bob.call("TerminateInstances", InstanceIds=[guest])
+
+
+def test_a_launch_and_a_reinstallation_say_whether_a_guest_gets_them(server, bob, image):
+    """By what is in the data that the guest is handed."""
+
+    def gets_them(guest):
+        data = (server.instance_dir(guest) / "seed.iso").read_bytes()
+        # Scripts are base64 in it.
+        handed = [base64.b64decode(text, validate=True) for text in re.findall(rb"[A-Za-z0-9+/]{64,}=*", data)]
+        return any(b"kiln-components.log" in script for script in handed)
+
+    for at_launch, asked, answers in (
+        ({}, switch(False), (True, False)),
+        (switch(False), switch(True), (False, True)),
+        (switch(False), {}, (False, True)),
+    ):
+        [guest] = bob.launched(image, **GUEST, **at_launch)
+        first = gets_them(guest)
+        bob.stopped(guest)
+        bob.call("ResetInstance", InstanceId=guest, **asked)
+        bob.instance_in("RUNNING", guest)
+        assert (first, gets_them(guest)) == answers
+        bob.call("TerminateInstances", InstanceIds=[guest])
 
 
 def test_only_the_operator_names_them_for_public_images_that_can_install_them(operator, alice, bob, host, small_disk):
