@@ -167,8 +167,8 @@ def boots_guests(file):
 
 
 class FilesAtOnce(LoadScopeScheduling):
-    """Files run beside each other. The first process begins with those that boot guests, which take longest and of which
-    two at once are slow; the others begin with the rest."""
+    """Files run beside each other. The first process begins with those that boot guests, which take longest; the others
+    begin with the rest, and take part in the guests once nothing else is left."""
 
     def _split_scope(self, nodeid):
         return nodeid.partition("::")[0]
