@@ -106,7 +106,8 @@ install_python() {
     fi
     say "installing the Python packages of $REQUIREMENTS into $VENV"
     "$python" -m venv --clear $VENV
-    $VENV/bin/python -m pip install --quiet --disable-pip-version-check --requirement "$REQUIREMENTS" >&2
+    # Not compiled: of the SDKs' thousands of modules, few are ever imported.
+    $VENV/bin/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement "$REQUIREMENTS" >&2
     printf '%s\n' "$stamp" >$VENV/requirements.sha256
 }
 
