@@ -1,4 +1,4 @@
-//! Writes seeds for the fuzzers of this crate's formats: `cargo run --example fuzz_corpus -- fuzz/corpus`.
+//! Writes seeds for the fuzzers of this crate's formats: `cargo run --example disk_corpus -- fuzz/corpus`.
 //!
 //! The seeds are the small ones among the odd images that the tests build, always the same.
 

@@ -1,4 +1,4 @@
-//! Writes seeds for the fuzzers of this crate's parsers: `cargo run --example fuzz_corpus -- fuzz/corpus`.
+//! Writes seeds for the fuzzers of this crate's parsers: `cargo run --example guest_corpus -- fuzz/corpus`.
 //!
 //! The seeds are what the tests inspect, made by the same tools; those must be installed.
 
