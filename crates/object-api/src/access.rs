@@ -4,17 +4,24 @@
 
 use std::sync::Arc;
 
+use axum::http::HeaderName;
+use axum::http::header::AUTHORIZATION;
 use kiln_model::{RegionId, SecretId};
+use kiln_object_signature::parameters;
 use kiln_service::{Caller, HostNames, KeyHolder, Service};
 use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::{S3Auth, SecretKey};
-use s3s::{S3ErrorCode, S3Result};
+use s3s::{S3Error, S3ErrorCode, S3Result};
 
 use crate::error::{refused, s3_error};
 use crate::fairness::{Fairness, TurnSlot};
 
 /// Signs in the place of keys that do not exist.
 pub(crate) const ABSENT_KEY: &str = "0123456789abcdefghijklmnopqrstuvwxyz0123";
+
+/// What is in the query of a presigned URL, besides its signature.
+const OF_PRESIGNED: [&str; 5] =
+    ["X-Amz-Algorithm", "X-Amz-Credential", "X-Amz-Date", "X-Amz-Expires", "X-Amz-SignedHeaders"];
 
 /// Looks keys and accounts up.
 #[derive(Clone)]
@@ -65,7 +72,7 @@ impl Access {
     }
 }
 
-pub(crate) fn unknown_key() -> s3s::S3Error {
+pub(crate) fn unknown_key() -> S3Error {
     refused(
         S3ErrorCode::InvalidAccessKeyId,
         "There is no such key, or it is disabled. Use a key of `kiln account create` or of credentials.json.",
@@ -94,11 +101,8 @@ impl S3Access for Access {
                 return Err(refused(S3ErrorCode::AccessDenied, "Objects are private: sign the request."));
             }
         };
-        if is_unsigned_copy(context) {
-            return Err(refused(
-                S3ErrorCode::AccessDenied,
-                "The URL's signature does not cover x-amz-copy-source. Sign that header, too.",
-            ));
+        if found.cos_key.is_none() {
+            check_what_is_signed(context)?;
         }
         let holder = self.enabled_key(&secret_id).await?.ok_or_else(unknown_key)?;
         let caller = self.admit(holder, &found).await?;
@@ -122,10 +126,41 @@ fn check_expected_owner(context: &S3AccessContext<'_>, caller: &Caller) -> S3Res
     Ok(())
 }
 
-/// Whoever holds a presigned URL for one object must not read another through it.
-fn is_unsigned_copy(context: &S3AccessContext<'_>) -> bool {
-    let query = context.uri().query().unwrap_or_default();
-    context.headers().contains_key("x-amz-copy-source")
-        && query.contains("X-Amz-Signature=")
-        && !query.to_ascii_lowercase().contains("x-amz-copy-source")
+/// Refuses a request in which a header says what is done and version 4 of AWS's signature does not cover it: whoever holds a
+/// presigned URL must not read another object through it, nor say more of his own than its maker did.
+fn check_what_is_signed(context: &S3AccessContext<'_>) -> S3Result<()> {
+    // By their decoded names, as s3s finds them: whoever holds a URL can write them in other ways.
+    let parameters = parameters(context.uri().query().unwrap_or_default());
+    let in_query =
+        |name: &str| parameters.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str());
+    let covered = if in_query("X-Amz-Signature").is_some() {
+        in_query("X-Amz-SignedHeaders")
+    } else if parameters.iter().any(|(name, _)| OF_PRESIGNED.contains(&name.as_str())) {
+        // The signature of a URL holds in a header, too, where its time to live and what it covers would be the holder's word.
+        return Err(refused(
+            S3ErrorCode::AccessDenied,
+            "The URL is a presigned one without its signature. Use it as it was given to you.",
+        ));
+    } else {
+        signed_headers(context)
+    };
+    let covered: Vec<&str> = covered.unwrap_or_default().split(';').collect();
+    // What the body has to be, and when it was signed, is checked with the signature, or by nobody.
+    let needs_none =
+        |name: &str| !name.starts_with("x-amz-") || name == "x-amz-content-sha256" || name == "x-amz-date";
+    let mut names = context.headers().keys().map(HeaderName::as_str);
+    match names.find(|name| !needs_none(name) && !covered.contains(name)) {
+        None => Ok(()),
+        Some(name) => Err(S3Error::with_message(
+            S3ErrorCode::AccessDenied,
+            format!("The signature does not cover {name}. Sign that header, too, or leave it out."),
+        )),
+    }
+}
+
+/// The headers that a signature in `Authorization` names, as s3s reads them.
+fn signed_headers<'a>(context: &'a S3AccessContext<'_>) -> Option<&'a str> {
+    let authorization = context.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (_, rest) = authorization.strip_prefix("AWS4-HMAC-SHA256 ")?.rsplit_once("SignedHeaders=")?;
+    rest.split_once(',').map(|(names, _)| names)
 }

@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use kiln_model::{SecretId, Timestamp};
-use kiln_object_signature::{Request as Signed, cos};
+use kiln_object_signature::{Request as Signed, cos, encode, parameters};
 use kiln_service::names_of_host;
 use s3s::{S3Error, S3ErrorCode, S3Result};
 
@@ -34,6 +34,17 @@ const MAX_ERROR_BYTES: usize = 64 << 10;
 const AMZ_DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const COS_PREFIX: &str = "x-cos-";
 const AWS_PREFIX: &str = "x-amz-";
+/// The parameters in whose names S3 has capitals.
+const NAMES_WITH_CAPITALS: [&str; 8] = [
+    "metadataTable",
+    "ownershipControls",
+    "partNumber",
+    "policyStatus",
+    "publicAccessBlock",
+    "requestPayment",
+    "uploadId",
+    "versionId",
+];
 
 /// What all requests pass.
 #[derive(Clone)]
@@ -136,9 +147,9 @@ fn host(request: &Parts) -> &str {
 
 fn refuse_version_2(request: &Parts) -> S3Result<()> {
     let authorization = request.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let query = request.uri.query().unwrap_or_default();
-    let is_version_2 = |pair: &str| pair.starts_with("Signature=") || pair.starts_with("AWSAccessKeyId=");
-    if !authorization.is_some_and(|text| text.starts_with("AWS ")) && !query.split('&').any(is_version_2) {
+    let parameters = parameters(request.uri.query().unwrap_or_default());
+    let in_query = parameters.iter().any(|(name, _)| name == "Signature" || name == "AWSAccessKeyId");
+    if !authorization.is_some_and(|text| text.starts_with("AWS ")) && !in_query {
         return Ok(());
     }
     Err(refused(
@@ -170,7 +181,24 @@ async fn cos_key(access: &Access, request: &Parts, bucket_in_host: bool) -> S3Re
             ));
         }
     }
-    if bucket_in_host && signature.in_query() && !signature.covers_header("host") {
+    for name in request.headers.keys().map(HeaderName::as_str) {
+        let Some(rest) = name.strip_prefix(AWS_PREFIX) else { continue };
+        let twin = format!("{COS_PREFIX}{rest}");
+        if signature.covers_header(&twin) && !signature.covers_header(name) {
+            return Err(S3Error::with_message(
+                S3ErrorCode::AccessDenied,
+                format!(
+                    "The signature covers {twin} and not {name}, which says the same. Leave one of them out."
+                ),
+            ));
+        }
+    }
+    let now = Timestamp::now().0.div_euclid(1000);
+    // An address can be handed on, also as a header: of a signature there, its age tells the two apart.
+    if bucket_in_host
+        && !signature.covers_header("host")
+        && (signature.in_query() || !signature.is_fresh(now))
+    {
         return Err(refused(
             S3ErrorCode::AccessDenied,
             "The address is signed without its host, and would be good for other buckets. Sign the host, too.",
@@ -180,17 +208,23 @@ async fn cos_key(access: &Access, request: &Parts, bucket_in_host: bool) -> S3Re
     let bucket = signed.path.split('/').nth(1).filter(|_| !bucket_in_host);
     let key = access.enabled_key(&signature.secret_id).await?.map(|holder| holder.key);
     let secret = key.as_ref().map_or(ABSENT_KEY, |key| key.secret_key.as_str());
-    let verdict = signature.verify(&signed, bucket, secret, Timestamp::now().0.div_euclid(1000));
+    let verdict = signature.verify(&signed, bucket, secret, now);
     let key = key.ok_or_else(unknown_key)?;
     verdict.map_err(signature_error)?;
     Ok(Some(key.secret_id))
 }
 
-/// Takes a signature that was checked out of the request: s3s knows nothing of it.
+/// Takes a signature that was checked out of the request: s3s knows nothing of it. COS signs the names of parameters in lower
+/// case, and s3s tells them apart by their case: they get the one that s3s knows, or what is done would be the sender's choice.
 fn take_cos_signature(request: &mut Parts) {
     request.headers.remove(AUTHORIZATION);
     let Some(query) = request.uri.query() else { return };
-    let kept: Vec<&str> = query.split('&').filter(|pair| !pair.starts_with("q-")).collect();
+    let kept: Vec<String> = parameters(query)
+        .iter()
+        .map(|(name, value)| (name_in_s3(name), value))
+        .filter(|(name, _)| !name.starts_with("q-"))
+        .map(|(name, value)| format!("{}={}", encode(&name), encode(value)))
+        .collect();
     let mut target = request.uri.path().to_owned();
     if !kept.is_empty() {
         target = format!("{target}?{}", kept.join("&"));
@@ -200,6 +234,12 @@ fn take_cos_signature(request: &mut Parts) {
     if let Ok(uri) = Uri::from_parts(parts) {
         request.uri = uri;
     }
+}
+
+/// A parameter's name as s3s spells it.
+fn name_in_s3(name: &str) -> String {
+    let known = NAMES_WITH_CAPITALS.iter().find(|known| known.eq_ignore_ascii_case(name));
+    known.map_or_else(|| name.to_ascii_lowercase(), |known| (*known).to_owned())
 }
 
 /// Says the time of a request where s3s looks for it: version 4 of AWS's signature may sign `Date` instead. What is made of

@@ -74,6 +74,9 @@ pub fn router(service: Arc<Service>, config: ObjectApiConfig) -> Router {
     s3_config.xml_max_body_size = MAX_XML_BYTES;
     // The gate gives no form on; one that came would be held in memory.
     s3_config.post_object_max_file_size = 0;
+    s3_config.form_max_field_size = 0;
+    s3_config.form_max_fields_size = 0;
+    s3_config.form_max_parts = 1;
     builder.set_config(Arc::new(StaticConfigProvider::new(Arc::new(s3_config))));
     builder.set_auth(access.clone());
     builder.set_access(access.clone());

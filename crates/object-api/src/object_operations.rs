@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use axum::http::header::{ETAG, LAST_MODIFIED};
+use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH, LAST_MODIFIED};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use kiln_model::ObjectDescription;
 use kiln_service::{Caller, CopyObject, OpenObject, PutCondition, PutObject, Service, names_of_host};
@@ -236,14 +236,25 @@ fn range(asked: Option<s3s::dto::Range>, size_bytes: u64) -> S3Result<(Range<u64
 }
 
 /// What a reader wants to be true of an object (RFC 9110, section 13.2.2).
-struct Conditions {
-    if_match: Option<ETagCondition>,
-    if_none_match: Option<ETagCondition>,
-    if_modified_since: Option<Timestamp>,
-    if_unmodified_since: Option<Timestamp>,
+pub(crate) struct Conditions {
+    pub(crate) if_match: Option<ETagCondition>,
+    pub(crate) if_none_match: Option<ETagCondition>,
+    pub(crate) if_modified_since: Option<Timestamp>,
+    pub(crate) if_unmodified_since: Option<Timestamp>,
 }
 
 impl Conditions {
+    /// Of a copy's source.
+    pub(crate) fn check_source(&self, source: &OpenObject) -> S3Result<()> {
+        self.check(source).map_err(|error| match error.code() {
+            // Its maker has nothing that would be fresh still.
+            S3ErrorCode::NotModified => {
+                refused(S3ErrorCode::PreconditionFailed, "The source is not as the request wants it.")
+            }
+            _ => error,
+        })
+    }
+
     fn check(&self, opened: &OpenObject) -> S3Result<()> {
         let etag = &opened.object.etag;
         let modified = timestamp(opened.object.modified_at);
@@ -293,6 +304,10 @@ pub(crate) async fn copy_object(
     request: S3Request<CopyObjectInput>,
 ) -> S3Result<S3Response<CopyObjectOutput>> {
     let caller = caller(&request)?;
+    let condition = put_condition(
+        condition_in(&request.headers, IF_MATCH)?,
+        condition_in(&request.headers, IF_NONE_MATCH)?,
+    )?;
     let input = request.input;
     let (bucket, key) = copy_source(&input.copy_source)?;
     let source = service.open_object(&caller, bucket, key).await.map_err(s3_error)?;
@@ -302,7 +317,7 @@ pub(crate) async fn copy_object(
         if_modified_since: input.copy_source_if_modified_since,
         if_unmodified_since: input.copy_source_if_unmodified_since,
     };
-    conditions.check(&source).map_err(of_copy)?;
+    conditions.check_source(&source)?;
     let replaces =
         input.metadata_directive.is_some_and(|directive| directive.as_str().eq_ignore_ascii_case("REPLACE"));
     if !replaces && source.object.bucket.as_str() == input.bucket && source.object.key == input.key {
@@ -320,7 +335,7 @@ pub(crate) async fn copy_object(
         expires: input.expires.as_ref().and_then(http_date),
         metadata: metadata(input.metadata),
     });
-    let copy = CopyObject { source, bucket: input.bucket, key: input.key, description };
+    let copy = CopyObject { source, bucket: input.bucket, key: input.key, description, condition };
     let object = service.copy_object(&caller, copy).await.map_err(s3_error)?;
     let result = CopyObjectResult {
         e_tag: Some(ETag::Strong(object.etag)),
@@ -331,14 +346,12 @@ pub(crate) async fn copy_object(
     Ok(S3Response::with_headers(output, crc64_header(object.crc64)))
 }
 
-/// A copy is not made because of a condition: its maker has nothing that would be fresh still.
-fn of_copy(error: S3Error) -> S3Error {
-    match error.code() {
-        S3ErrorCode::NotModified => {
-            refused(S3ErrorCode::PreconditionFailed, "The source is not as the request wants it.")
-        }
-        _ => error,
-    }
+/// A condition that a header says, of those that s3s does not read.
+fn condition_in(headers: &HeaderMap, name: HeaderName) -> S3Result<Option<ETagCondition>> {
+    let Some(value) = headers.get(&name) else { return Ok(None) };
+    let malformed =
+        |_| refused(S3ErrorCode::InvalidArgument, "If-Match and If-None-Match have an ETag in quotes, or *.");
+    ETagCondition::parse_http_header(value.as_bytes()).map(Some).map_err(malformed)
 }
 
 /// The bucket and key that a copy is made of. COS's clients put the bucket's host there.

@@ -12,7 +12,7 @@ use crate::bucket_operations::{Encoded, number, timestamp};
 use crate::checked_body::{checked, content_md5, md5_header};
 use crate::error::{refused, s3_error};
 use crate::object_operations::{
-    copy_source, crc64_header, http_date, metadata, put_condition, without_chunking,
+    Conditions, copy_source, crc64_header, http_date, metadata, put_condition, without_chunking,
 };
 use crate::s3::caller;
 
@@ -98,6 +98,13 @@ pub(crate) async fn upload_part_copy(
     let input = request.input;
     let (bucket, key) = copy_source(&input.copy_source)?;
     let source = service.open_object(&caller, bucket, key).await.map_err(s3_error)?;
+    let conditions = Conditions {
+        if_match: input.copy_source_if_match,
+        if_none_match: input.copy_source_if_none_match,
+        if_modified_since: input.copy_source_if_modified_since,
+        if_unmodified_since: input.copy_source_if_unmodified_since,
+    };
+    conditions.check_source(&source)?;
     let size_bytes = source.object.size_bytes;
     let range = match input.copy_source_range.as_deref() {
         None => 0..size_bytes,

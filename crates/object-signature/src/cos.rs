@@ -8,6 +8,7 @@ use sha1::{Digest, Sha1};
 use subtle::ConstantTimeEq;
 
 use crate::encoding::{decode, encode};
+use crate::v4::MAX_CLOCK_SKEW_SECONDS;
 use crate::{Error, Request};
 
 const PREFIX: &str = "q-sign-algorithm=";
@@ -76,6 +77,12 @@ impl Signature {
         self.in_query
     }
 
+    /// Whether it was made just now, as clients sign requests that they send themselves.
+    pub fn is_fresh(&self, now: i64) -> bool {
+        let from = self.sign_time.split_once(';').and_then(|(from, _)| from.parse::<i64>().ok());
+        from.is_some_and(|from| now.saturating_sub(from) <= MAX_CLOCK_SKEW_SECONDS)
+    }
+
     /// Checks it against the request and the key at a time (seconds since the epoch). Where the request's path names
     /// the bucket, `bucket` is given: clients sign the path after it in `Authorization`. Of a host with a port, COS's own SDK
     /// signs the name.
@@ -103,8 +110,14 @@ impl Signature {
             .map(|rest| if rest.is_empty() { "/" } else { rest });
         // An address is handed on: one that is signed without its bucket would be good for every other bucket.
         let after_bucket = after_bucket.filter(|_| !self.in_query);
-        if !fits(&path) && !after_bucket.is_some_and(fits) {
-            return Err(Error::Mismatch);
+        if !fits(&path) {
+            if !after_bucket.is_some_and(fits) {
+                return Err(Error::Mismatch);
+            }
+            // Nor is it known that it did not come from an address: clients sign each request when they send it.
+            if !self.is_fresh(now) {
+                return Err(Error::Expired);
+            }
         }
         check_time(&self.sign_time, "q-sign-time", now)?;
         check_time(&self.key_time, "q-key-time", now)
@@ -199,6 +212,23 @@ mod tests {
             with_host("otherbucket-1250000000.cos.ap-beijing.myqcloud.com:5457"),
             Err(Error::Mismatch)
         );
+    }
+
+    #[test]
+    fn a_header_that_may_have_been_an_address_of_any_bucket_is_good_while_it_is_fresh() {
+        let fields = "q-sign-algorithm=sha1&q-ak=AKID&q-sign-time=1000;99999&q-key-time=1000;99999\
+            &q-header-list=&q-url-param-list=";
+        let check = |signed: &str, now| {
+            let unsigned = format!("{fields}&q-signature=");
+            let request = |path, headers| Request { method: "GET", path, query: "", headers };
+            let found = |text: &str| Signature::parse(text, false).expect("well formed");
+            let signature = found(&unsigned).expected(&request(signed, &[]), signed, "", KEY);
+            found(&format!("{unsigned}{signature}")).verify(&request("/a-1/k", &[]), Some("a-1"), KEY, now)
+        };
+        assert_eq!(check("/k", 1000 + MAX_CLOCK_SKEW_SECONDS), Ok(()));
+        assert_eq!(check("/k", 1001 + MAX_CLOCK_SKEW_SECONDS), Err(Error::Expired));
+        assert_eq!(check("/a-1/k", 90_000), Ok(()));
+        assert_eq!(check("/b-1/k", 1001), Err(Error::Mismatch));
     }
 
     #[test]

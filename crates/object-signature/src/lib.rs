@@ -38,15 +38,20 @@ impl<'a> Request<'a> {
 
     /// The decoded names and values of the query.
     fn parameters(&self) -> Vec<(String, String)> {
-        let pairs = self.query.split('&').filter(|pair| !pair.is_empty());
-        pairs
-            .map(|pair| {
-                let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-                // A plus sign is a space in neither scheme's canonical form, but clients that encode forms send it.
-                (decode(&name.replace('+', "%20")), decode(&value.replace('+', "%20")))
-            })
-            .collect()
+        parameters(self.query)
     }
+}
+
+/// The decoded names and values of a query as it was sent, without the question mark.
+pub fn parameters(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            // A plus sign is a space in neither scheme's canonical form, but clients that encode forms send it.
+            (decode(&name.replace('+', "%20")), decode(&value.replace('+', "%20")))
+        })
+        .collect()
 }
 
 /// Why a signature does not hold.

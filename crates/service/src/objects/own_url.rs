@@ -8,13 +8,16 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use kiln_model::{ApiKey, Bucket, BucketName, SecretId, Timestamp};
-use kiln_object_signature::{Request, cos, decode, encode, v4};
+use kiln_object_signature::{Request, cos, decode, encode, parameters, v4};
 use url::{Host, Url};
 
 use super::names_of_host;
 use crate::{Caller, Refusal, Service};
 
 const SCHEME: &str = "s3";
+/// What a URL of an object can ask for besides its content.
+const SUBRESOURCES: [&str; 8] =
+    ["acl", "attributes", "legal-hold", "retention", "tagging", "torrent", "uploadId", "uploads"];
 
 /// An object that somebody was allowed to read: what tasks keep in the place of a URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -150,6 +153,10 @@ async fn is_presigned(
     bucket: &Bucket,
     named: &NamedObject,
 ) -> Result<bool, Refusal> {
+    let asked = parameters(url.query().unwrap_or_default());
+    if asked.iter().any(|(name, _)| SUBRESOURCES.iter().any(|other| other.eq_ignore_ascii_case(name))) {
+        return Ok(false);
+    }
     let host = url.host_str().unwrap_or_default();
     let host = url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"));
     let headers = [("host", host.as_str())];
@@ -165,6 +172,10 @@ async fn is_presigned(
         return Ok(key.is_some_and(|key| signature.verify(&request, &key.secret_key, now).is_ok()));
     }
     if let Some(Ok(signature)) = cos::Signature::find(&request) {
+        // Where the host says the bucket and is not signed, the signature would be good for every bucket.
+        if !named.in_path && !signature.covers_header("host") {
+            return Ok(false);
+        }
         let key = owners_key(service, &signature.secret_id, bucket).await?;
         let in_path = named.in_path.then_some(named.bucket.as_str());
         return Ok(key.is_some_and(|key| signature.verify(&request, in_path, &key.secret_key, now).is_ok()));

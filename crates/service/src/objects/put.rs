@@ -50,6 +50,7 @@ pub struct CopyObject {
     pub key: String,
     /// What is said of the copy; what is said of the source where absent.
     pub description: Option<ObjectDescription>,
+    pub condition: PutCondition,
 }
 
 impl Service {
@@ -117,7 +118,7 @@ impl Service {
             modified_at: Timestamp::now(),
             ..source
         };
-        self.publish(caller, "CopyObject", &bucket, &files, &object, linked, &PutCondition::None).await?;
+        self.publish(caller, "CopyObject", &bucket, &files, &object, linked, &request.condition).await?;
         Ok(object)
     }
 
