@@ -2,14 +2,15 @@
 //! `example.toml` beside this file; a test holds it to the defaults.
 
 mod file;
+mod limits;
+mod regions;
 
-use std::collections::HashSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use kiln_chunk_store::CollectionPolicy;
-use kiln_model::{InstanceType, Limits, Money, Price, Region, RegionId, Zone, ZoneId};
+use kiln_model::{InstanceType, Limits, Money, Price};
 use kiln_notify::{EmailConfig, SmsConfig};
 use kiln_object_api::{AccountLimits, ObjectApiConfig};
 use kiln_qemu::{AcceleratorChoice, Egress};
@@ -19,9 +20,7 @@ use kiln_service::{
 };
 use kiln_tencent_api::ApiConfig;
 
-use self::file::{
-    FileConfig, InstanceTypePart, NotificationsPart, ObjectsPart, RegionPart, TlsMode, TlsPart,
-};
+use self::file::{FileConfig, InstanceTypePart, NotificationsPart, ObjectsPart, TlsMode, TlsPart};
 use crate::tls::{Files, Source};
 
 /// The example that `kiln example-config` prints.
@@ -91,15 +90,18 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
     let data_dir = overrides.data_dir.or(file.data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
     let data_dir =
         std::path::absolute(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
+    let (regions, region_dirs) = regions::regions(file.regions, &data_dir)?;
     let service = ServiceConfig {
         data_dir,
-        regions: regions(file.regions)?,
+        regions,
+        region_dirs,
         instance_types: instance_types(file.instance_types)?,
         limits: Limits {
             requests_per_second: at_least("api.requests_per_second", file.api.requests_per_second, 1)?,
-            ..Limits::preset(file.limits.preset)
+            ..limits::limits(&file.limits)?
         },
         transfer: kiln_transfer::Policy { allow_private: file.transfer.allow_private, ..Default::default() },
+        copies_of_shared_images: file.sharing.allow_copies,
         import_policy: Policy::with_overrides(file.import.policy, &file.import.criteria)
             .map_err(|error| format!("import.criteria: {error}"))?,
         instances: InstanceConfig {
@@ -130,6 +132,7 @@ fn complete(file: FileConfig, overrides: Overrides) -> Result<Config, String> {
         image_workers: at_least("workers.images", file.workers.images, 1)?,
         instance_workers: at_least("workers.instances", file.workers.instances, 1)?,
     };
+    regions::refuse_overlaps(&service)?;
     let api = ApiConfig {
         strict_replay: file.api.strict_replay,
         allow_unsigned_payload: file.api.allow_unsigned_payload,
@@ -222,44 +225,6 @@ fn network(text: &str) -> Result<InstanceNetwork, String> {
     }
 }
 
-fn regions(parts: Option<Vec<RegionPart>>) -> Result<Vec<Region>, String> {
-    let Some(parts) = parts else { return Ok(default_regions()) };
-    let mut seen = HashSet::new();
-    let regions: Vec<_> = parts.into_iter().map(region).collect::<Result<_, _>>()?;
-    if regions.is_empty() {
-        return Err("regions: there must be at least one".to_owned());
-    }
-    match regions.iter().find(|region| !seen.insert(region.id.clone())) {
-        Some(twice) => Err(format!("regions: {} stands there twice", twice.id)),
-        None => Ok(regions),
-    }
-}
-
-fn region(part: RegionPart) -> Result<Region, String> {
-    // A region's identifier names a directory.
-    let plain = |text: &str| {
-        !text.is_empty() && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-    };
-    if !plain(&part.id) {
-        return Err(format!("regions: id = {:?}: use lower-case letters, digits and hyphens", part.id));
-    }
-    if part.zones.is_empty() {
-        return Err(format!("regions: {} has no zone", part.id));
-    }
-    let zones = part.zones.into_iter().map(|zone| Zone {
-        id: ZoneId::from_trusted(zone.id),
-        name: zone.name,
-        number: zone.number,
-    });
-    Ok(Region {
-        id: RegionId::from_trusted(part.id),
-        short: part.short,
-        name: part.name,
-        copying: part.copying,
-        zones: zones.collect(),
-    })
-}
-
 fn instance_types(parts: Option<Vec<InstanceTypePart>>) -> Result<Vec<InstanceType>, String> {
     let Some(parts) = parts else { return Ok(default_instance_types()) };
     if parts.is_empty() {
@@ -288,31 +253,6 @@ fn money(instance_type: &str, units: f64) -> Result<Money, String> {
     Money::of_units(units).ok_or_else(|| {
         format!("instance_types: {instance_type} costs {units}: use an amount of 0 or more, to four places")
     })
-}
-
-fn default_regions() -> Vec<Region> {
-    let region = |id: &str, short: &str, name: &str, copying: bool, zones: &[(u32, u32)]| Region {
-        id: RegionId::from_trusted(id),
-        short: short.to_owned(),
-        name: name.to_owned(),
-        copying,
-        zones: zones
-            .iter()
-            .map(|(suffix, number)| Zone {
-                id: ZoneId::from_trusted(format!("{id}-{suffix}")),
-                name: format!("{name} Zone {suffix}"),
-                number: *number,
-            })
-            .collect(),
-    };
-    vec![
-        region("ap-guangzhou", "gz", "Guangzhou", true, &[(3, 100_003), (4, 100_004)]),
-        region("ap-beijing", "bj", "Beijing", true, &[(3, 800_003)]),
-        region("ap-shanghai", "sh", "Shanghai", true, &[(2, 200_002)]),
-        region("ap-hongkong", "hk", "Hong Kong", true, &[(2, 300_002)]),
-        region("ap-singapore", "sg", "Singapore", false, &[(1, 900_001)]),
-        region("na-toronto", "ca", "Toronto", false, &[(1, 400_001)]),
-    ]
 }
 
 fn default_instance_types() -> Vec<InstanceType> {
@@ -354,6 +294,70 @@ mod tests {
     fn an_unknown_key_is_an_error() {
         let error = toml::from_str::<FileConfig>("[api]\nstrict_reply = true").expect_err("a misspelt key");
         assert!(error.to_string().contains("strict_reply"), "{error}");
+    }
+
+    fn service(text: &str) -> Result<ServiceConfig, String> {
+        let file = toml::from_str(text).map_err(|error| error.to_string())?;
+        let data_dir = Some("/var/lib/kiln-data".into());
+        complete(file, Overrides { data_dir, ..overrides() }).map(|config| config.service)
+    }
+
+    /// Two regions, `a` and `b`, and the directories that they name; an empty one is not named.
+    fn two_regions(a: &str, b: &str) -> Result<ServiceConfig, String> {
+        let region = |id: &str, dir: &str| {
+            let data_dir = if dir.is_empty() { String::new() } else { format!("data_dir = {dir:?}") };
+            format!(
+                "[[regions]]\nid = {id:?}\nshort = {id:?}\nname = {id:?}\ncopying = true\n{data_dir}\n\
+                 zones = [{{ id = \"{id}-1\", name = {id:?}, number = 1 }}]\n"
+            )
+        };
+        service(&(region("a", a) + &region("b", b)))
+    }
+
+    #[test]
+    fn the_data_of_a_region_are_where_it_says() {
+        for (a, b, dirs) in [
+            ("", "", ["/var/lib/kiln-data/regions/a", "/var/lib/kiln-data/regions/b"]),
+            ("", "/srv/kiln-b", ["/var/lib/kiln-data/regions/a", "/srv/kiln-b"]),
+            ("fast", "fast-b/", ["/var/lib/kiln-data/fast", "/var/lib/kiln-data/fast-b"]),
+            ("regions/b", "regions/a", ["/var/lib/kiln-data/regions/b", "/var/lib/kiln-data/regions/a"]),
+        ] {
+            let service = two_regions(a, b).expect("they are apart");
+            let found = service.regions.iter().map(|region| service.region_dir(&region.id));
+            assert_eq!(found.collect::<Vec<_>>(), dirs.map(PathBuf::from), "{a:?}, {b:?}");
+        }
+    }
+
+    #[test]
+    fn the_data_of_a_region_are_apart_from_everything_else() {
+        for (a, b, words) in [
+            ("/srv/kiln", "/srv/kiln", "region a"),
+            ("/srv/kiln", "/srv/kiln/./b/", "region a"),
+            ("/srv/kiln/a", "/srv/kiln", "region a"),
+            ("", "regions/a", "region a"),
+            ("", "regions", "region a"),
+            ("/var/lib/kiln-data/b", "b", "region a"),
+            ("disks/a", "", "the data disks"),
+            ("", "instances", "the instances"),
+            (".", "", "the server's own data directory"),
+            ("", "/var", "the server's own data directory"),
+            ("", "/srv/../srv/b", "\"..\""),
+        ] {
+            let error = two_regions(a, b).expect_err("they are not apart");
+            assert!(error.starts_with("regions: data_dir of "), "{a:?}, {b:?}: {error}");
+            assert!(error.contains(words), "{a:?}, {b:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_link_does_not_hide_that_two_regions_have_one_directory() {
+        let home = tempfile::tempdir().expect("a directory");
+        let [real, link] = ["real", "link"].map(|name| home.path().join(name));
+        std::fs::create_dir(&real).expect("a directory");
+        std::os::unix::fs::symlink(&real, &link).expect("a link");
+        let text = |path: PathBuf| path.to_str().expect("plain").to_owned();
+        let error = two_regions(&text(real), &text(link.join("b"))).expect_err("one is inside the other");
+        assert!(error.contains("region a"), "{error}");
     }
 
     #[test]

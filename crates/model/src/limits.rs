@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 const GIB: u64 = 1 << 30;
 
 /// A named set of limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LimitsPreset {
     /// The limits of the user guides.
+    #[default]
     Guide,
     /// The limits that the public service has today.
     Current,
@@ -88,6 +89,34 @@ impl Limits {
                 shares_per_image: 500,
                 ..guide
             },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the product rules bound, in their order; the system disk in bytes.
+    fn figures(preset: LimitsPreset) -> [Option<u64>; 7] {
+        let limits = Limits::preset(preset);
+        [
+            Some(limits.images_per_region.into()),
+            limits.image_operations_per_day.map(u64::from),
+            Some(limits.shares_per_image.into()),
+            Some(limits.system_disk_bytes),
+            Some(limits.image_name_chars.into()),
+            Some(limits.image_description_chars.into()),
+            Some(limits.export_tasks.into()),
+        ]
+    }
+
+    #[test]
+    fn presets_have_the_figures_of_the_rules() {
+        let guide = [Some(10), Some(5), Some(50), Some(50 * GIB), Some(60), Some(256), Some(5)];
+        let current = [Some(500), None, Some(500), Some(50 * GIB), Some(60), Some(256), Some(5)];
+        for (preset, expected) in [(LimitsPreset::Guide, guide), (LimitsPreset::Current, current)] {
+            assert_eq!(figures(preset), expected, "{preset:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What the service is told at its start: plain data, already checked by whoever read the configuration.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,10 +17,12 @@ use crate::policy::Policy;
 /// The service's configuration.
 #[derive(Debug, Clone)]
 pub struct ServiceConfig {
-    /// Where everything is kept that the service keeps.
+    /// Where everything is kept that the service keeps, but for the data of regions that have another place.
     pub data_dir: PathBuf,
     /// The regions, the first being the default. At least one.
     pub regions: Vec<Region>,
+    /// The places of regions' data, where they are said. None is inside another's, or in the way of what else is kept.
+    pub region_dirs: BTreeMap<RegionId, PathBuf>,
     /// The sizes that machines come in, the first being the default. At least one.
     pub instance_types: Vec<InstanceType>,
     /// What accounts may have and do, unless theirs is set otherwise.
@@ -28,6 +31,8 @@ pub struct ServiceConfig {
     pub transfer: kiln_transfer::Policy,
     /// What images must be to come in.
     pub import_policy: Policy,
+    /// Whether whom an image is shared with may copy it, to a custom image of his own in its region.
+    pub copies_of_shared_images: bool,
     /// How guests run.
     pub instances: InstanceConfig,
     /// When unused content is removed.
@@ -113,8 +118,12 @@ impl ServiceConfig {
         self.region_dir(region).join("objects")
     }
 
-    fn region_dir(&self, region: &RegionId) -> PathBuf {
-        self.data_dir.join("regions").join(region.as_str())
+    /// Where the data of a region are: its images' content, its objects, and the files that wait.
+    pub fn region_dir(&self, region: &RegionId) -> PathBuf {
+        match self.region_dirs.get(region) {
+            Some(dir) => dir.clone(),
+            None => self.data_dir.join("regions").join(region.as_str()),
+        }
     }
 
     /// The socket at which the operator reads images.
@@ -128,11 +137,12 @@ impl ServiceConfig {
     }
 
     /// Where the files of data disks are. Beside the instances, on one file system with them.
-    pub(crate) fn disks_dir(&self) -> PathBuf {
+    pub fn disks_dir(&self) -> PathBuf {
         self.data_dir.join("disks")
     }
 
-    pub(crate) fn instances_dir(&self) -> PathBuf {
+    /// Where the files of instances are.
+    pub fn instances_dir(&self) -> PathBuf {
         self.data_dir.join("instances")
     }
 }

@@ -23,6 +23,7 @@ pub(super) struct FileConfig {
     pub(super) transfer: TransferPart,
     pub(super) import: ImportPart,
     pub(super) limits: LimitsPart,
+    pub(super) sharing: SharingPart,
     pub(super) instances: InstancesPart,
     pub(super) collection: CollectionPart,
     pub(super) nbd: NbdPart,
@@ -88,14 +89,47 @@ pub(super) struct ImportPart {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(super) struct SharingPart {
+    pub(super) allow_copies: bool,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct TransferPart {
     pub(super) allow_private: Vec<IpNet>,
 }
 
-#[derive(Debug, Deserialize)]
+/// What is not given is the preset's. The names are those of `kiln account set-limits`.
+#[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct LimitsPart {
     pub(super) preset: LimitsPreset,
+    pub(super) images_per_region: Option<u32>,
+    pub(super) image_operations_per_day: Option<ImageOperations>,
+    pub(super) shares_per_image: Option<u32>,
+    /// In GiB.
+    pub(super) system_disk_size: Option<u32>,
+    pub(super) image_name_length: Option<u32>,
+    pub(super) image_description_length: Option<u32>,
+    pub(super) instances_per_region: Option<u32>,
+    pub(super) snapshots_per_region: Option<u32>,
+    pub(super) disks_per_region: Option<u32>,
+    pub(super) export_tasks: Option<u32>,
+}
+
+/// How many image operations a day may have.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(untagged, expecting = "give a number, or \"none\" for any number")]
+pub(super) enum ImageOperations {
+    AtMost(u32),
+    Unbounded(Unbounded),
+}
+
+/// The word for no bound.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Unbounded {
+    None,
 }
 
 #[derive(Debug, Deserialize)]
@@ -153,6 +187,8 @@ pub(super) struct RegionPart {
     pub(super) short: String,
     pub(super) name: String,
     pub(super) copying: bool,
+    /// Absolute, or in the server's data directory.
+    pub(super) data_dir: Option<PathBuf>,
     pub(super) zones: Vec<ZonePart>,
 }
 
@@ -185,12 +221,6 @@ impl Default for ApiPart {
 impl Default for ImportPart {
     fn default() -> Self {
         Self { policy: Preset::Guide, criteria: BTreeMap::new() }
-    }
-}
-
-impl Default for LimitsPart {
-    fn default() -> Self {
-        Self { preset: LimitsPreset::Guide }
     }
 }
 

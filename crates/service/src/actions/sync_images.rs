@@ -1,9 +1,9 @@
-//! SyncImages: copies of one custom image in other regions.
+//! SyncImages: copies of one custom image in other regions; of one that is shared, in its own where the operator allows it.
 
 use std::sync::Arc;
 
 use kiln_catalog::{ImageView, Tx};
-use kiln_model::{Image, ImageKind, Limits, RegionId, Timestamp};
+use kiln_model::{Image, ImageId, ImageKind, Limits, RegionId, Timestamp};
 
 use super::commit_tasks;
 use super::copies::{begin_copy, check_destinations};
@@ -24,25 +24,12 @@ pub(super) async fn perform(
     if let Some(name) = &request.name {
         checks::image_name(name, &limits)?;
     }
-    if request.destinations.contains(&caller.region) {
-        return Err(Refusal::invalid(
-            "UnsupportedOperation.Region",
-            format!("The image is in {} already. Name other regions.", caller.region),
-        ));
-    }
     check_destinations(service, caller, &request.destinations)?;
     let mut tx = service.catalog.write().await?;
     let (source, view) = checks::visible_image(&mut tx, caller, id).await?;
     match view {
-        ImageView::Own => {}
-        ImageView::Shared => {
-            return Err(Refusal::denied(
-                "UnauthorizedOperation.ImageNotBelongToAccount",
-                format!(
-                    "Image {id} is shared with you; a shared image cannot be copied. Ask its owner to copy it."
-                ),
-            ));
-        }
+        ImageView::Own => leaves_its_region(caller, &request.destinations)?,
+        ImageView::Shared => shared_may_be_copied(service, caller, id, &request.destinations)?,
         ImageView::Public | ImageView::Market => {
             return Err(Refusal::invalid(
                 "InvalidImageId.InstanceImageNotSupported",
@@ -62,6 +49,39 @@ pub(super) async fn perform(
     }
     commit_tasks(service, tx).await?;
     Ok(Answer::CopiesAccepted(copies))
+}
+
+fn leaves_its_region(caller: &Caller, destinations: &[RegionId]) -> Result<(), Refusal> {
+    if !destinations.contains(&caller.region) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "UnsupportedOperation.Region",
+        format!("The image is in {} already. Name other regions.", caller.region),
+    ))
+}
+
+fn shared_may_be_copied(
+    service: &Service,
+    caller: &Caller,
+    id: &ImageId,
+    destinations: &[RegionId],
+) -> Result<(), Refusal> {
+    if !service.config.copies_of_shared_images {
+        return Err(Refusal::denied(
+            "UnauthorizedOperation.ImageNotBelongToAccount",
+            format!(
+                "Image {id} is shared with you; a shared image cannot be copied. Ask its owner to copy it."
+            ),
+        ));
+    }
+    if destinations.iter().all(|destination| *destination == caller.region) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "UnsupportedOperation.Region",
+        format!("Image {id} is shared with you; its copy can be in {} only.", caller.region),
+    ))
 }
 
 async fn accept_copy(

@@ -1,0 +1,57 @@
+"""What the configuration says of a region's place and of single limits holds."""
+
+from cloud import BEIJING, GUANGZHOU, refused
+from conftest import BARE_DISKS, CONFIG
+
+IMPORT = {"Architecture": "x86_64", "OsType": "Debian", "OsVersion": "12"}
+IMAGES_PER_REGION = 2
+REGIONS = """
+[[regions]]
+id = "ap-guangzhou"
+short = "gz"
+name = "Guangzhou"
+copying = true
+zones = [{ id = "ap-guangzhou-3", name = "Guangzhou Zone 3", number = 100003 }]
+
+[[regions]]
+id = "ap-beijing"
+short = "bj"
+name = "Beijing"
+copying = true
+zones = [{ id = "ap-beijing-3", name = "Beijing Zone 3", number = 800003 }]
+data_dir = "BEIJING_DIR"
+
+"""
+
+
+def packs(directory):
+    return [path for path in directory.glob("store/packs/**/*") if path.is_file()]
+
+
+def test_a_regions_data_and_limits_are_as_the_configuration_says(make_server, host, small_disk, tmp_path):
+    elsewhere = tmp_path / "disk" / "beijing"
+    preset = 'preset = "current"\n'
+    assert preset in CONFIG
+    config = CONFIG.replace(preset, f"{preset}images_per_region = {IMAGES_PER_REGION}\n")
+    server = make_server(config + REGIONS.replace("BEIJING_DIR", str(elsewhere)) + BARE_DISKS).start()
+    owner = server.create_account("owner")
+    url = host.url("small.qcow2")
+    regions = server.data_dir / "regions"
+
+    first = owner.imported(url, "first", BEIJING)
+    assert packs(elsewhere) and not packs(regions / GUANGZHOU)
+    assert [path.name for path in regions.iterdir()] == [GUANGZHOU], "nothing of Beijing's is in the data directory"
+    assert elsewhere.stat().st_mode == (regions / GUANGZHOU).stat().st_mode
+    owner.call("SyncImages", BEIJING, ImageIds=[first], DestinationRegions=[GUANGZHOU])
+    owner.normal_image(owner.image_named("first").ImageId)
+    assert packs(regions / GUANGZHOU)
+
+    owner.imported(url, "second", BEIJING)
+    third = {**IMPORT, "ImageUrl": url, "ImageName": "third"}
+    message = refused("ImageQuotaLimitExceeded", owner.call, "ImportImage", BEIJING, **third)
+    assert f"limit of {IMAGES_PER_REGION} " in message
+
+    server.stop()
+    server.start()
+    assert owner.image(first, BEIJING).ImageState == "NORMAL"
+    assert server.check_store()[BEIJING]["Packs"] > 0
