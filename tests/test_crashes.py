@@ -58,7 +58,8 @@ class World:
             self.change(instance, numbers)
         self.owner.call("StartInstances", InstanceIds=[self.running])
         self.owner.instance_in("RUNNING", self.running)
-        # Tasks that a restarted Kiln had to take up, and rounds that had any.
+        # Requests of tasks that were found in the log, tasks that a restarted Kiln had to take up, and rounds that had any.
+        self.logged = set()
         self.taken_up = set()
         self.rounds = 0
         self.rounds_that_interrupted = 0
@@ -94,6 +95,7 @@ def test_nothing_is_lost_when_kiln_is_killed(world, number):
         world.server.start()
     wait_until(lambda: tasks_have_ended(world), RECOVERY_SECONDS, lambda: f"all tasks ended: {world.operator.tasks()}")
     check_tasks(world)
+    check_operations(world)
     count_interruptions(world)
     check_images(world, work)
     check_instances(world, work)
@@ -205,6 +207,14 @@ def check_tasks(world):
     tasks = world.operator.tasks()
     failed = [task for task in tasks if task["State"] != "SUCCEEDED"]
     assert failed == [], "a task failed though nothing but the crash was in its way"
+
+
+def check_operations(world):
+    """What was begun is in the operation log, however soon after it the server was killed."""
+    logged = {entry["OperationRequestId"] for entry in world.owner.kiln("DescribeOperations", Limit=100)["OperationSet"]}
+    begun = {task["RequestId"] for task in world.operator.tasks()} - world.logged
+    assert begun <= logged, f"changes that the log does not know: {begun - logged}"
+    world.logged |= begun
 
 
 def count_interruptions(world):

@@ -1,4 +1,4 @@
-//! The operation log: who did what, on what, when, and how it went. Only ever added to.
+//! The operation log: who did what, on what, when, and how it went. Entries are added, and told once how they ended.
 
 use kiln_model::{RegionId, SecretId, Timestamp, Uin};
 use sqlx::query;
@@ -123,11 +123,11 @@ fn read_operation(row: &Row) -> Result<OperationEntry> {
 }
 
 impl Tx {
-    /// Adds an operation to the log.
-    pub async fn append_operation(&mut self, entry: &OperationEntry) -> Result<()> {
+    /// Adds an operation to the log; its number there.
+    pub async fn append_operation(&mut self, entry: &OperationEntry) -> Result<i64> {
         let sql = "INSERT INTO operations
                 (at, account, secret_id, action, subject, region, request_id, code, message, sub_account)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING number AS n";
         let insert = query(sql)
             .bind(entry.at.0)
             .bind(uin(entry.account)?)
@@ -139,8 +139,13 @@ impl Tx {
             .bind(&entry.code)
             .bind(&entry.message)
             .bind(entry.sub_account.map(uin).transpose()?);
-        self.change(insert).await?;
-        Ok(())
+        self.count(insert).await
+    }
+
+    /// Says how an operation went that was added before its outcome was known.
+    pub async fn end_operation(&mut self, number: i64, code: &str, message: &str) -> Result<()> {
+        let sql = "UPDATE operations SET code = $2, message = $3 WHERE number = $1";
+        self.change_some(query(sql).bind(number).bind(code).bind(message), "an operation of the log").await
     }
 
     /// A page of the log, newest first, and how many operations there are in all.

@@ -39,7 +39,7 @@ mod tickets;
 mod usage;
 
 pub use account_command::*;
-pub use actions::OpenScreen;
+pub use actions::{OpenScreen, UNFINISHED};
 pub use collection::{CollectionReport, collect_garbage};
 pub use command::*;
 pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};

@@ -238,24 +238,31 @@ impl Service {
         Ok(())
     }
 
-    /// Carries out a command, and writes what it changed, or why it did not, into the operation log.
+    /// Carries out a command. The operation log has one that changes something before it begins, so that no change is
+    /// missing there, however the process ends; then what it changed, or why it did not.
     ///
     /// # Errors
     /// A [`Refusal`]; then nothing was changed.
     pub async fn perform(self: &Arc<Self>, caller: Caller, command: Command) -> Result<Answer, Refusal> {
-        let entry = command.changes().then(|| actions::log_entry(&caller, &command));
+        if !command.changes() {
+            return actions::perform(self, &caller, command).await;
+        }
+        let mut tx = self.catalog.write().await?;
+        let number = tx.append_operation(&actions::unfinished_operation(&caller, &command)).await?;
+        tx.commit().await?;
         let outcome = actions::perform(self, &caller, command).await;
-        if let Some(mut entry) = entry {
-            match &outcome {
-                Ok(answer) => entry.message = actions::outcome(answer),
-                Err(refusal) => {
-                    entry.code = refusal.code.to_owned();
-                    entry.message = refusal.message.clone();
-                }
-            }
+        let (code, message) = match &outcome {
+            Ok(answer) => ("", actions::outcome(answer)),
+            Err(refusal) => (refusal.code, refusal.message.clone()),
+        };
+        let ended = async {
             let mut tx = self.catalog.write().await?;
-            tx.append_operation(&entry).await?;
-            tx.commit().await?;
+            tx.end_operation(number, code, &message).await?;
+            tx.commit().await
+        };
+        // What is done is done: whoever asked for it is told so, whatever the log says.
+        if let Err(error) = ended.await {
+            tracing::error!(number, code, %message, %error, "the operation log was not told how an operation ended");
         }
         outcome
     }

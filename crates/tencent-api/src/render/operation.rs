@@ -1,6 +1,6 @@
 //! The operation log, and the actions that there are.
 
-use kiln_service::{Answer, OperationEntry};
+use kiln_service::{Answer, OperationEntry, UNFINISHED};
 use serde_json::{Value, json};
 
 use super::members;
@@ -26,7 +26,11 @@ fn operation(entry: &OperationEntry) -> Value {
         "Subject": entry.subject,
         "RegionName": entry.region,
         "OperationRequestId": entry.request_id,
-        "Result": if succeeded { "SUCCEEDED" } else { "REFUSED" },
+        "Result": match entry.code.as_str() {
+            "" => "SUCCEEDED",
+            UNFINISHED => "UNFINISHED",
+            _ => "REFUSED",
+        },
         "ErrorCode": (!succeeded).then_some(&entry.code),
         // Of a success: what was made, and the task that goes on with it.
         "Message": entry.message,
