@@ -397,6 +397,8 @@ def test_the_command_line_makes_a_file(server, alice, image, small_disk, tmp_pat
     run_kiln("--bucket", "exports", "--format", "vhd", "--prefix", "nightly")
     [key] = [one["Key"] for one in listed(s3(alice), f"exports-{app_id(alice)}")]
     assert key.startswith(f"nightly_{image}_system_") and key.endswith(".vhd") and len(export_tasks(alice)) == before + 1
+    lines = server.run("task", "list", account=alice).stdout.splitlines()
+    assert any("export_images" in line and image in line for line in lines), lines
     clear(alice, f"exports-{app_id(alice)}")
 
 

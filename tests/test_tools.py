@@ -210,6 +210,32 @@ def test_doctor_says_what_installs_qemu(without_qemu):
     assert told.returncode != 0 and "qemu-system-x86" in told.stdout, told.stdout
 
 
+def test_what_was_found_in_an_image_is_told_before_it_is_shared_and_before_it_is_launched(without_qemu, host, small_disk):
+    """Where no guest starts: what is told comes before the refusal, which is told as well."""
+    lender, borrower = (without_qemu.create_account(name) for name in ("lender", "borrower"))
+    lent, own = (account.imported(host.url("small.qcow2"), "small") for account in (lender, borrower))
+
+    def tells_findings(told):
+        """What did not pass, with no word of what did."""
+        assert "WARN" in told.stderr and "PrivateKeys" in told.stderr, told.stderr
+        assert "PASS" not in told.stderr and "FileFormat" not in told.stderr, told.stderr
+
+    shared = without_qemu.run("--output", "json", "image", "share", lent, borrower.uin, account=lender)
+    tells_findings(shared)
+    assert "RequestId" in json.loads(shared.stdout)
+    for command in (["run", lent], ["reset", "ins-00000000", "--image", lent]):
+        told = without_qemu.run("instance", *command, account=borrower, check=False)
+        tells_findings(told)
+        assert "not reviewed" in told.stderr and lender.uin in told.stderr, told.stderr
+        assert told.returncode != 0 and told.stdout == "" and "ResourceUnavailable.Qemu" in told.stderr
+    # Of one's own nothing is told, and where there is nothing to look at, only the action's own reason.
+    told = without_qemu.run("instance", "run", own, account=borrower, check=False)
+    assert "ResourceUnavailable.Qemu" in told.stderr and "reviewed" not in told.stderr and "WARN" not in told.stderr
+    told = without_qemu.run("image", "share", "img-00000000", borrower.uin, account=lender, check=False)
+    assert told.stderr.count("InvalidImageId.NotFound") == 1 and "could not be shown" not in told.stderr
+    assert without_qemu.run("image", "unshare", lent, borrower.uin, account=lender).stderr == ""
+
+
 def test_nothing_that_is_kept_is_another_local_users(server, alice):
     alice.images()
     kept = [server.data_dir, *server.data_dir.rglob("*")]

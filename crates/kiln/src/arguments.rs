@@ -38,6 +38,7 @@ pub(crate) struct Arguments {
 
 /// How the server is reached, and how it is answered to.
 #[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Options of all commands")]
 pub(crate) struct Connection {
     /// Where the server listens, such as http://127.0.0.1:5456
     #[arg(long, global = true, env = "KILN_ENDPOINT")]

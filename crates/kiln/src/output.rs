@@ -43,26 +43,39 @@ pub(crate) fn done(form: OutputForm, answer: &Value, sentence: &str) {
     }
 }
 
-/// Prints a listing: the answer itself for programs, else a table of the named fields of its rows.
-///
-/// A column is a title and the path of a field (a JSON pointer).
+/// Prints a listing: the answer itself for programs, else a table of its rows.
 pub(crate) fn listing(form: OutputForm, answer: &Value, rows: &str, columns: &[(&str, &str)]) {
     if form == OutputForm::Json {
         return json(answer);
     }
+    line(&table(answer[rows].as_array().into_iter().flatten(), columns, &console::Term::stdout()));
+}
+
+/// A table of the named fields of rows, for whom it is printed to.
+///
+/// A column is a title and the path of a field (a JSON pointer), or paths with spaces between them: the first that is there.
+pub(crate) fn table<'a>(
+    rows: impl Iterator<Item = &'a Value>,
+    columns: &[(&str, &str)],
+    to: &console::Term,
+) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|(title, _)| *title));
-    let cells = |row: &Value| {
-        columns.iter().map(|(_, field)| row.pointer(field).map(text).unwrap_or_default()).collect()
-    };
-    let mut rows: Vec<Vec<String>> = answer[rows].as_array().into_iter().flatten().map(cells).collect();
+    let cells = |row: &Value| columns.iter().map(|(_, fields)| cell(row, fields)).collect();
+    let mut rows: Vec<Vec<String>> = rows.map(cells).collect();
     // A program gets all of a row; who looks has a line of the terminal for it.
-    if let Some((_, width)) = console::Term::stdout().size_checked() {
+    if let Some((_, width)) = to.size_checked() {
         fit(&mut rows, columns, usize::from(width));
     }
     table.add_rows(rows);
-    line(&table.to_string());
+    table.to_string()
+}
+
+fn cell(row: &Value, fields: &str) -> String {
+    let mut found = fields.split(' ').filter_map(|field| row.pointer(field)).peekable();
+    let first = found.peek().copied();
+    found.find(|value| !value.is_null()).or(first).map(text).unwrap_or_default()
 }
 
 /// Cuts the last column, which has the longest texts, so that a row fits into a line.
@@ -98,7 +111,17 @@ pub(crate) fn bytes(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn a_cell_shows_the_first_field_that_is_there() {
+        let row = json!({"ImageId": null, "Export": {"ImageIds": ["img-1", "img-2"]}, "Stage": null});
+        assert_eq!(cell(&row, "/ImageId /Export/ImageIds"), "img-1 img-2");
+        assert_eq!(cell(&row, "/Stage /ImageId"), "-");
+        assert_eq!(cell(&row, "/Absent"), "");
+    }
 
     #[test]
     fn the_last_column_takes_what_is_left_of_a_line() {

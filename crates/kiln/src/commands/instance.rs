@@ -9,6 +9,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use serde_json::{Value, json};
 
+use super::image::findings;
 use super::screen;
 use crate::arguments::{InstanceCommand, OutputForm, Reset, Run};
 use crate::client::{Client, Error};
@@ -92,6 +93,7 @@ async fn launch(client: &Client, form: OutputForm, run: Run) -> Result<(), Error
         let data = std::fs::read(file).map_err(|error| format!("{}: {error}", file.display()))?;
         set("UserData", Some(base64::engine::general_purpose::STANDARD.encode(data).into()));
     }
+    findings::warn_if_shared(client, &run.image).await;
     let launched = client.cvm("RunInstances", &parameters).await?;
     show_launched(client, form, &launched["InstanceIdSet"], run.no_wait).await
 }
@@ -133,6 +135,9 @@ async fn reset(client: &Client, form: OutputForm, request: Reset) -> Result<(), 
         if let Some(value) = value {
             parameters[name] = value;
         }
+    }
+    if let Some(image) = parameters["ImageId"].as_str() {
+        findings::warn_if_shared(client, image).await;
     }
     client.cvm("ResetInstance", &parameters).await?;
     show_launched(client, form, &json!([request.instance]), request.no_wait).await

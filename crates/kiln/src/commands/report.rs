@@ -14,7 +14,7 @@ use crate::client::Error;
 use crate::config::{FIRST_UID, SELF};
 use crate::output;
 
-const COLUMNS: &[(&str, &str)] =
+pub(super) const COLUMNS: &[(&str, &str)] =
     &[("", "/Severity"), ("CRITERION", "/Code"), ("FOUND", "/Found"), ("TO DO", "/Fix")];
 
 /// Judges a file of this machine as an import with the default limits would; fails where it would be refused.

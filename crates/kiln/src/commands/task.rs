@@ -13,7 +13,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("KIND", "/Kind"),
     ("STATE", "/State"),
     ("REGION", "/Region"),
-    ("IMAGE", "/ImageId"),
+    ("IMAGE", "/ImageId /Export/ImageIds"),
     ("INSTANCE", "/InstanceId"),
     ("STAGE", "/Stage"),
     ("CREATED", "/CreatedTime"),
