@@ -156,20 +156,22 @@ def test_the_permission_to_import_is_applied_for(server, operator):
 # ---- limits ----------------------------------------------------------------------------------------------------------
 
 
-def test_limits_beside_what_is_used(server, alice, bob, operator, normal):
-    def limits(account=alice, **parameters):
-        found = account.kiln("DescribeLimits", **parameters)["LimitSet"]
-        return {limit["Name"]: (limit["Used"], limit["Limit"]) for limit in found}
+def limits(account, **parameters):
+    """What is used and what is allowed, by the limit's name."""
+    found = account.kiln("DescribeLimits", **parameters)["LimitSet"]
+    return {limit["Name"]: (limit["Used"], limit["Limit"]) for limit in found}
 
-    before = limits()
+
+def test_limits_beside_what_is_used(server, alice, bob, operator, normal):
+    before = limits(alice)
     assert before["ImagesPerRegion"] == (1, 500) and before["SharesPerImage"] == (0, 500)
     assert before["ImageOperationsPerDay"][1] is None
     alice.call("ModifyImageSharePermission", ImageId=normal, AccountIds=[bob.uin], Permission="SHARE")
-    assert limits()["SharesPerImage"] == (1, 500)
+    assert limits(alice)["SharesPerImage"] == (1, 500)
     alice.call("ModifyImageSharePermission", ImageId=normal, AccountIds=[bob.uin], Permission="CANCEL")
     server.run("account", "set-limits", alice.uin, "--images-per-region", "7", "--image-operations-per-day", "9")
-    assert limits()["ImagesPerRegion"] == limits(operator, Uin=alice.uin)["ImagesPerRegion"] == (1, 7)
-    assert limits()["ImageOperationsPerDay"][1] == 9 and limits()["SharesPerImage"] == (0, 500)
+    assert limits(alice)["ImagesPerRegion"] == limits(operator, Uin=alice.uin)["ImagesPerRegion"] == (1, 7)
+    assert limits(alice)["ImageOperationsPerDay"][1] == 9 and limits(alice)["SharesPerImage"] == (0, 500)
     assert alice.raw("DescribeImageQuota")["ImageNumQuota"] == 7
     quota = alice.call("DescribeAccountQuota").AccountQuotaOverview
     [images], [zone, _] = quota.AccountQuota.ImageQuotaSet, quota.AccountQuota.PostPaidQuotaSet
@@ -180,7 +182,18 @@ def test_limits_beside_what_is_used(server, alice, bob, operator, normal):
     assert "ImagesPerRegion" in server.run("account", "limits", account=alice).stdout
     assert server.run("account", "set-limits", alice.uin, check=False).returncode == 2, "nothing is named"
     server.run("account", "set-limits", alice.uin, "--reset")
-    assert limits()["ImagesPerRegion"] == (1, 500)
+    assert limits(alice)["ImagesPerRegion"] == (1, 500)
+
+
+def test_a_days_operations_count_also_while_nothing_bounds_them(server, operator, host, small_disk):
+    heidi = server.create_account("heidi")
+    url = host.url("small.qcow2")
+    heidi.imported(url, "first")
+    heidi.call("ImportImage", **IMPORT, ImageUrl=url, ImageName="dry", DryRun=True)
+    assert limits(heidi)["ImageOperationsPerDay"] == (1, None)
+    operator.set_limits(heidi.uin, ImageOperationsPerDay=1)
+    sentence = refused("LimitExceeded.ImageOperationsPerDay", heidi.import_image, url, "second")
+    assert "(1 used)" in sentence and limits(heidi)["ImageOperationsPerDay"] == (1, 1)
 
 
 def test_the_request_rate_is_an_accounts_own_limit(server, operator):

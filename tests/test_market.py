@@ -217,6 +217,11 @@ def test_a_licence_fee_is_carried_and_a_free_image_leaves(operator, provider, bo
     operator.kiln("ModifyImageFee", ImageId=public, PerHour="2", PerMonth="3")
     refused("UnsupportedOperation.PublicImageExportUnsupported", provider.kiln, "OpenImageExport", ImageId=made, Transport="TCP")
     refused("UnsupportedOperation.ImageCarriesFee", provider.kiln, "SubmitListing", ImageId=made, **PRICE, DryRun=True)
+    # What others made of it carries that fee, and gets none of its own.
+    provider.call("ModifyImageSharePermission", ImageId=made, AccountIds=[operator.uin], Permission="SHARE")
+    refused("UnsupportedOperation.ImageCarriesFee", operator.kiln, "ModifyImageFee", ImageId=made, PerHour="0", PerMonth="0")
+    operator.kiln("ModifyImageFee", ImageId=public, PerHour="4", PerMonth="5")
+    assert price(provider, made)[1]["UnitPrice"] == 4.0
 
 
 def test_what_cannot_be_submitted(operator, provider, bob, host, small_disk):

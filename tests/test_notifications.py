@@ -239,6 +239,37 @@ def test_without_a_way_messages_are_kept(make_server, host, small_disk):
     server.remove()
 
 
+def test_an_importer_is_told_of_a_cancelled_import_whoever_cancelled_it(make_server, host, small_disk):
+    """Of the one that the only worker is at, from a server that says nothing, and of those that wait behind it."""
+    server = make_server(CONFIG + BARE_DISKS + "\n[workers]\nimages = 1\n").start()
+    operator, alice = server.operator(), server.create_account("alice")
+
+    def task_of(image):
+        return next(task for task in alice.tasks() if task["ImageId"] == image)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        begun = alice.import_image(f"http://127.0.0.1:{silent.getsockname()[1]}/nothing", "begun")
+        sent(lambda: task_of(begun)["State"] == "RUNNING", "the worker is busy")
+        waiting = [alice.import_image(host.url("small.qcow2"), name) for name in ("waits", "waits, too")]
+        for who, image, state in ((alice, waiting[0], "QUEUED"), (operator, waiting[1], "QUEUED"), (operator, begun, "RUNNING")):
+            task = task_of(image)
+            assert task["State"] == state
+            who.kiln("CancelTask", TaskId=task["TaskId"])
+            alice.finished_image(image)
+            failed, code, reason = alice.failure(image)
+            assert (failed, code, task_of(image)["State"]) == ("IMPORTFAILED", "FailedOperation.TaskCancelled", "CANCELLED")
+            [message, *_] = alice.kiln("DescribeMessages")["MessageSet"]
+            assert (message["Event"], message["Subject"]) == ("IMPORT_FAILED", image) and reason in message["Text"]
+            [logged] = alice.kiln("DescribeOperations", ActionName="ImportImage", Subject=image)["OperationSet"]
+            assert (logged["ErrorCode"], logged["Message"]) == (code, reason)
+            # Who it was, the log says of the cancelling.
+            assert "owner" not in reason + message["Text"]
+            [cancelling] = operator.kiln("DescribeOperations", ActionName="CancelTask", Subject=task["TaskId"])["OperationSet"]
+            assert cancelling["ActorUin"] == who.uin
+    assert alice.kiln("DescribeMessages")["TotalCount"] == 3
+    server.remove()
+
+
 def test_a_wrong_configuration_is_told_at_the_start(make_server):
     server = make_server(f'[notifications]\nsmtp = "imap://kiln:{PASSWORD}@mail"\nfrom = "kiln@example.org"\n')
     server.spawn()

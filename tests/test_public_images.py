@@ -138,6 +138,8 @@ def test_what_cannot_be_published(operator, alice, host, source):
     refused("InvalidParameterValue.Duplicate", operator.kiln, "PublishImage", ImageId=source, DestinationRegions=[BEIJING] * 2)
     byol = operator.imported(host.url("small.qcow2"), "byol", LicenseType="BYOL")
     refused("FailedOperation.BYOLImageShareFailed", operator.kiln, "PublishImage", ImageId=byol)
+    straight = {**import_parameters(host.url("small.qcow2"), "byol-public"), "ImageType": "PUBLIC_IMAGE", "LicenseType": "BYOL"}
+    refused("FailedOperation.BYOLImageShareFailed", operator.raw, "ImportImage", **straight)
     theirs = alice.imported(host.url("small.qcow2"), "theirs")
     alice.call("ModifyImageSharePermission", ImageId=theirs, AccountIds=[operator.uin], Permission="SHARE")
     refused(NOT_YOURS, operator.kiln, "PublishImage", ImageId=theirs)

@@ -20,6 +20,7 @@ from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentClo
 
 IMPORT = {"Architecture": "x86_64", "OsType": "Debian", "OsVersion": "12"}
 NOWHERE = {**IMPORT, "ImageUrl": "http://192.0.2.1/disk", "ImageName": "nowhere"}
+LONG = {"ImageDescription": "ä" * 257}
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +90,14 @@ def test_a_disabled_and_a_deleted_key(server, operator):
 # ---- the request's form ----------------------------------------------------------------------------------------------
 
 
+def unknown_images(count):
+    return [f"img-{number:08}" for number in range(count)]
+
+
+def tag_filters(count, values=1):
+    return [{"Name": f"tag:key-{number}", "Values": [f"value-{value}" for value in range(values)]} for number in range(count)]
+
+
 @pytest.mark.parametrize(
     ("code", "action", "options"),
     [
@@ -105,6 +114,9 @@ def test_a_disabled_and_a_deleted_key(server, operator):
         ("InvalidImageId.Malformed", "DescribeImages", {"ImageIds": ["image-1"]}),
         ("InvalidImageId.NotFound", "DescribeImages", {"ImageIds": ["img-00000000"]}),
         ("InvalidFilter", "DescribeImages", {"Filters": [{"Name": "smell", "Values": ["good"]}]}),
+        ("InvalidFilter", "DescribeImages", {"Filters": tag_filters(11)}),
+        ("InvalidFilterValue.LimitExceeded", "DescribeImages", {"Filters": tag_filters(1, values=6)}),
+        ("InvalidParameterValue.LimitExceeded", "DescribeImages", {"ImageIds": unknown_images(101)}),
         (
             "InvalidParameter.InvalidParameterCoexistImageIdsFilters",
             "DescribeImages",
@@ -113,14 +125,35 @@ def test_a_disabled_and_a_deleted_key(server, operator):
         ("InvalidImageOsType.Unsupported", "ImportImage", {**NOWHERE, "OsType": "BeOS"}),
         ("InvalidParameter.InvalidParameterUrlError", "ImportImage", {**NOWHERE, "ImageUrl": "file:///etc/passwd"}),
         ("InvalidParameterValue.TooLong", "ImportImage", {**NOWHERE, "ImageName": "n" * 61}),
+        ("InvalidParameterValue.TooLong", "ImportImage", {**NOWHERE, **LONG}),
+        ("InvalidParameterValue.TooLong", "CreateImage", {"InstanceId": "ins-00000000", "ImageName": "long", **LONG}),
+        ("InvalidParameterValue.TooLong", "ModifyImageAttribute", {"ImageId": "img-00000000", **LONG}),
         ("InvalidInstanceId.NotFound", "CreateImage", {"InstanceId": "ins-00000000", "ImageName": "none"}),
         ("MissingParameter", "CreateImage", {"ImageName": "of-nothing"}),
+        (
+            "InvalidParameter.SpecifyOneParameter",
+            "CreateImage",
+            {"ImageName": "of-both", "InstanceId": "ins-00000000", "SnapshotIds": ["snap-00000000"]},
+        ),
+        (
+            "InvalidParameterValue.LimitExceeded",
+            "SyncImages",
+            {"ImageIds": unknown_images(2), "DestinationRegions": [BEIJING]},
+        ),
         ("InvalidImageId.NotFound", "RunInstances", {"ImageId": "img-00000000"}),
     ],
 )  # fmt: skip
 def test_a_request_that_makes_no_sense(alice, normal, code, action, options):
     assert refused(code, alice.raw, action, **options).endswith(".")
     assert [image.ImageId for image in alice.images()] == [normal]
+
+
+def test_as_much_as_a_request_may_have(alice, normal):
+    assert alice.images(Filters=tag_filters(10, values=5)) == []
+    refused("InvalidImageId.NotFound", alice.call, "DescribeImages", ImageIds=unknown_images(100))
+    longest = "ä" * 256
+    alice.call("ModifyImageAttribute", ImageId=normal, ImageDescription=longest)
+    assert alice.image(normal).ImageDescription == longest
 
 
 def test_an_unknown_image_is_unknown_whoever_asked_before(alice):
@@ -378,6 +411,14 @@ def test_where_an_image_cannot_be_copied(alice, normal, code, parameters):
 def test_whom_an_image_cannot_be_shared_with(alice, normal, code, account):
     accounts = [account or alice.uin]
     refused(code, alice.call, "ModifyImageSharePermission", ImageId=normal, AccountIds=accounts, Permission="SHARE")
+
+
+def test_an_image_with_a_licence_of_ones_own_is_not_shared(alice, bob, normal, host):
+    byol = alice.imported(host.url("small.qcow2"), "byol", LicenseType="BYOL")
+    share = {"ImageId": byol, "AccountIds": [bob.uin], "Permission": "SHARE"}
+    refused("FailedOperation.BYOLImageShareFailed", alice.call, "ModifyImageSharePermission", **share)
+    assert bob.image(byol) is None
+    alice.call("DeleteImages", ImageIds=[byol])
 
 
 def test_a_dry_run_changes_nothing(server, alice, normal, host):

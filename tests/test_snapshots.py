@@ -273,6 +273,9 @@ def test_a_running_guest_is_frozen_at_one_moment(server, alice, guest_image, tmp
     pair.ssh(alice, instance, f"mkfs.ext4 -q {path_of(disk)} && mount {path_of(disk)} /mnt && echo frozen > /mnt/said && sync")
     image = alice.call("CreateImage", ImageName="whole-debian", InstanceId=instance, DataDiskIds=[disk]).ImageId
     alice.normal_image(image, seconds=600)
+    # Nobody looked for secrets on the data disk, and its owner is told before anybody is given it.
+    found = {one["Code"]: one for one in alice.kiln("DescribeImageReport", ImageId=image)["Report"]["FindingSet"]}
+    assert found["PrivateKeys"]["Severity"] == "WARN" and "data disks, and the image has 1" in found["PrivateKeys"]["Found"], found
     assert pair.ssh(alice, instance, "cat /mnt/said").strip() == "frozen"
     terminated(alice, instance)
     [again] = alice.launched(image, **common)

@@ -192,9 +192,10 @@ pub(crate) async fn reserve_image(
             ),
         ));
     }
-    let Some(daily) = limits.image_operations_per_day else { return Ok(()) };
     let today = tx.image_operations(account.uin, region, now.day()).await?;
-    if today >= daily {
+    if let Some(daily) = limits.image_operations_per_day
+        && today >= daily
+    {
         return Err(Refusal::quota(
             "LimitExceeded.ImageOperationsPerDay",
             format!(
@@ -256,14 +257,20 @@ pub(crate) async fn anothers_fee(tx: &mut Tx, image: &Image) -> Result<Option<Im
     Ok(is_paid_for.then_some(ancestor))
 }
 
+/// That a system's licence lets an image be for everybody; `what` it is to be.
+pub(crate) fn license_is_for_everybody(license: LicenseType, image: &str, what: &str) -> Result<(), Refusal> {
+    match license {
+        LicenseType::TencentCloud => Ok(()),
+        LicenseType::Byol => Err(Refusal::conflict(
+            "FailedOperation.BYOLImageShareFailed",
+            format!("Image {image} runs under a licence of your own (BYOL); it cannot {what}."),
+        )),
+    }
+}
+
 /// That nobody else has a say in an image which is to be for everybody; `what` it is to be.
 pub(crate) async fn may_be_for_everybody(tx: &mut Tx, image: &Image, what: &str) -> Result<(), Refusal> {
-    if image.facts.license == LicenseType::Byol {
-        return Err(Refusal::conflict(
-            "FailedOperation.BYOLImageShareFailed",
-            format!("Image {} runs under a licence of your own (BYOL); it cannot {what}.", image.id),
-        ));
-    }
+    license_is_for_everybody(image.facts.license, image.id.as_str(), what)?;
     let Some(ancestor) = anothers_fee(tx, image).await? else { return Ok(()) };
     Err(Refusal::conflict(
         "UnsupportedOperation.ImageCarriesFee",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kiln_block::BlockDevice;
 use kiln_disk_format::{Limits, OpenedImage};
-use kiln_guest::Inspection;
+use kiln_guest::{Gap, GapReason, Inspection, Part};
 use kiln_model::ImportClaim;
 
 use crate::confined::{Confined, Unfinished};
@@ -53,11 +53,12 @@ pub fn judge(
     let limits = Limits { max_virtual_size_bytes: MAX_VIRTUAL_SIZE_BYTES, ..Limits::default() };
     let opened = kiln_disk_format::open(file, &limits)?;
     let (inspection, report) =
-        judge_disk(confined, &opened.device, opened.format.name(), policy, claim, size_limit_bytes)?;
+        judge_disk(confined, &opened.device, opened.format.name(), 0, policy, claim, size_limit_bytes)?;
     Ok(Judgement { opened, inspection, report })
 }
 
-/// Judges a disk; `format` is what the file is in which it came. Blocks, as [`judge`] does.
+/// Judges a system disk; `format` is what the file is in which it came. Nobody looks for secrets on the `data_disks` that
+/// come with it, and the report says so. Blocks, as [`judge`] does.
 ///
 /// # Errors
 /// Where the disk cannot be read.
@@ -65,11 +66,16 @@ pub(crate) fn judge_disk(
     confined: &Confined,
     disk: &Arc<dyn BlockDevice>,
     format: &str,
+    data_disks: usize,
     policy: &Policy,
     claim: &ImportClaim,
     size_limit_bytes: u64,
 ) -> Result<(Inspection, Report), Unfinished> {
-    let inspection = confined.inspect(disk.as_ref())?;
+    let mut inspection = confined.inspect(disk.as_ref())?;
+    if data_disks > 0 {
+        let detail = format!("nothing is looked for on data disks, and the image has {data_disks}");
+        inspection.gaps.push(Gap { part: Part::Secrets, reason: GapReason::Unsupported, detail });
+    }
     let virtual_size_bytes = disk.size_bytes();
     let subject = Subject { format, virtual_size_bytes, size_limit_bytes, inspection: &inspection, claim };
     let report = policy::evaluate(policy, &subject);

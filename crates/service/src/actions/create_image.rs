@@ -205,8 +205,9 @@ fn check_size(source: &Source, limits: &Limits) -> Result<(), Refusal> {
     Err(Refusal::quota(
         "InvalidParameterValue.SystemDiskTooLarge",
         format!(
-            "The system disk has {} GiB; an image's may have {} GiB.",
-            source.size_bytes >> 30,
+            "The system disk has {} GiB; an image's may have {} GiB. The operator can allow more (kiln account \
+             set-limits).",
+            source.size_bytes.div_ceil(1 << 30),
             limits.system_disk_bytes >> 30
         ),
     ))

@@ -21,6 +21,7 @@ pub(super) async fn perform(
 ) -> Result<Answer, Refusal> {
     if request.public {
         checks::require_operator_itself(caller)?;
+        checks::license_is_for_everybody(request.claim.license, &request.name, "be public")?;
     }
     if !caller.account.may_import {
         return Err(Refusal::denied(

@@ -100,15 +100,23 @@ async fn modify_image_fee(
     checks::require_operator_itself(caller)?;
     let mut tx = service.catalog.write().await?;
     let (image, _) = checks::visible_image(&mut tx, caller, image).await?;
-    has_no_providers_price(&mut tx, &image).await?;
+    fee_is_the_operators(&mut tx, &image).await?;
     tx.set_image_fee(&image.id, fee).await?;
     tx.reprice_usage(&image.id, fee, Timestamp::now()).await?;
     tx.commit().await?;
     Ok(Answer::Done)
 }
 
-/// That the fee is the operator's to set: no image that is sold, and none that was made from one.
-async fn has_no_providers_price(tx: &mut Tx, image: &Image) -> Result<(), Refusal> {
+/// That the fee is the operator's to set: no image that is sold, and none that was made from one, nor one whose owner
+/// owes another a fee for it.
+async fn fee_is_the_operators(tx: &mut Tx, image: &Image) -> Result<(), Refusal> {
+    if let Some(ancestor) = checks::anothers_fee(tx, image).await?.filter(|one| one.kind != ImageKind::Market)
+    {
+        return Err(Refusal::conflict(
+            "UnsupportedOperation.ImageCarriesFee",
+            format!("Image {} carries the fee of {}. Change that one.", image.id, ancestor.id),
+        ));
+    }
     let ancestor = match &image.fee_of {
         Some(ancestor) => tx.image(ancestor).await?,
         None => None,

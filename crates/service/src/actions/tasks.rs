@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kiln_catalog::TaskQuery;
 use kiln_model::{Role, Task, TaskEvent, TaskId, TaskKind, TaskState, Timestamp};
 
-use crate::jobs::{cancelled, record_failure};
+use crate::jobs::{cancelled, record_failure, tell_of_failure};
 use crate::{Answer, Caller, DescribeTasks, Refusal, Service, checks};
 
 pub(super) async fn describe(
@@ -55,6 +55,7 @@ pub(super) async fn cancel(service: &Arc<Service>, caller: &Caller, id: &TaskId)
         TaskState::Queued => {
             let failure = cancelled();
             record_failure(service, &mut tx, &task, &failure).await?;
+            tell_of_failure(service, &mut tx, &task, &failure).await?;
             tx.finish_task(id, task.fence, TaskEvent::Cancelled, Some(&failure), Timestamp::now()).await?;
         }
         TaskState::Running => {

@@ -43,7 +43,7 @@ pub(super) async fn run(
     let stored = disk_content::store_of_instance(context, &instance, &disks).await?;
     context.progress.begin("inspect", 0);
     let system = context.store()?.device(Arc::new(stored[0].manifest.clone()));
-    keep_report(context, &image, system).await?;
+    keep_report(context, &image, system, data_disks.len()).await?;
     let usages = disks.iter().map(|disk| disk.usage);
     let stored: Vec<(DiskUsage, &Stored)> = usages.zip(&stored).collect();
     publish(context, &image.id, &image.facts, &stored).await
@@ -57,7 +57,7 @@ pub(super) async fn assemble(context: &JobContext, image: &ImageId) -> Result<()
         .ok_or_else(|| JobError::internal(format!("image {} is to be made of no system disk", image.id)))?;
     context.progress.begin("inspect", 0);
     let device = context.store()?.open_disk(&system.manifest).await?;
-    keep_report(context, &image, device).await?;
+    keep_report(context, &image, device, image.disks.len() - 1).await?;
     let now = Timestamp::now();
     let mut tx = context.service.catalog.write().await?;
     tx.assert_fence(&context.task.id, context.task.fence).await?;
@@ -67,13 +67,19 @@ pub(super) async fn assemble(context: &JobContext, image: &ImageId) -> Result<()
 
 /// Looks at what was stored and keeps the report, so that its owner sees what is in it before sharing it. An image of
 /// one's own instance is refused for nothing that is found.
-async fn keep_report(context: &JobContext, image: &Image, system: ManifestDevice) -> Result<(), JobError> {
+async fn keep_report(
+    context: &JobContext,
+    image: &Image,
+    system: ManifestDevice,
+    data_disks: usize,
+) -> Result<(), JobError> {
     let limits = context.service.limits_of(context.task.owner).await?;
     let disk: Arc<dyn BlockDevice> = Arc::new(system);
     let (service, claim) = (Arc::clone(&context.service), claim_of(&image.facts));
     let judged = tokio::task::spawn_blocking(move || {
         let confined = service.config.confined();
-        judge_disk(&confined, &disk, FORMAT, &service.config.import_policy, &claim, limits.system_disk_bytes)
+        let policy = &service.config.import_policy;
+        judge_disk(&confined, &disk, FORMAT, data_disks, policy, &claim, limits.system_disk_bytes)
     });
     let report = match judged.await? {
         Ok((_, report)) => report,

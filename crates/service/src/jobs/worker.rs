@@ -199,7 +199,7 @@ async fn end_without_result(context: &JobContext, error: JobError) {
 }
 
 /// What was accepted and came to nothing is in the operation log, too; an importer is told of it.
-async fn tell_of_failure(
+pub(crate) async fn tell_of_failure(
     service: &Service,
     tx: &mut Tx,
     task: &Task,
@@ -263,12 +263,9 @@ fn action_of(kind: &TaskKind, image: Option<&Image>) -> &'static str {
     }
 }
 
-/// Why a task that its owner stopped has no result.
+/// Why a task that was asked to stop has no result.
 pub(crate) fn cancelled() -> Failure {
-    Failure {
-        code: "FailedOperation.TaskCancelled".into(),
-        message: "The task was cancelled by its owner.".into(),
-    }
+    Failure { code: "FailedOperation.TaskCancelled".into(), message: "The task was cancelled.".into() }
 }
 
 fn internal() -> Failure {
