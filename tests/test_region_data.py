@@ -1,5 +1,7 @@
 """What the configuration says of a region's place and of single limits holds."""
 
+import shutil
+
 from cloud import BEIJING, GUANGZHOU, refused
 from conftest import BARE_DISKS, CONFIG
 
@@ -22,6 +24,12 @@ zones = [{ id = "ap-beijing-3", name = "Beijing Zone 3", number = 800003 }]
 data_dir = "BEIJING_DIR"
 
 """
+
+
+def refusal_to_start(server):
+    server.spawn()
+    assert server.process.wait(30) != 0
+    return server.log.read_bytes()[server.log_start :].decode()
 
 
 def packs(directory):
@@ -51,7 +59,21 @@ def test_a_regions_data_and_limits_are_as_the_configuration_says(make_server, ho
     message = refused("ImageQuotaLimitExceeded", owner.call, "ImportImage", BEIJING, **third)
     assert f"limit of {IMAGES_PER_REGION} " in message
 
+    # What is there is looked for, by the server and by what works beside it.
     server.stop()
+    mounted = elsewhere.rename(tmp_path / "not-mounted")
+    for there in (None, "empty", "foreign"):
+        if there:
+            elsewhere.mkdir(exist_ok=True)
+        if there == "foreign":
+            (elsewhere / "objects").mkdir()
+            (elsewhere / "objects" / "precious").write_text("a stranger's")
+        assert "the data of ap-beijing are not in" in refusal_to_start(server)
+        failed = server.run("store", "gc", "--config", server.config, check=False)
+        assert failed.returncode != 0 and "the data of ap-beijing are not in" in failed.stderr
+    assert (elsewhere / "objects" / "precious").exists()
+    shutil.rmtree(elsewhere)
+    mounted.rename(elsewhere)
     server.start()
     assert owner.image(first, BEIJING).ImageState == "NORMAL"
     assert server.check_store()[BEIJING]["Packs"] > 0

@@ -339,6 +339,8 @@ mod tests {
             ("/var/lib/kiln-data/b", "b", "region a"),
             ("disks/a", "", "the data disks"),
             ("", "instances", "the instances"),
+            ("run", "", "the sockets"),
+            ("", "tls/b", "the authority"),
             (".", "", "the server's own data directory"),
             ("", "/var", "the server's own data directory"),
             ("", "/srv/../srv/b", "\"..\""),

@@ -12,6 +12,7 @@ mod download;
 mod objects;
 mod output;
 mod pages;
+mod places;
 mod progress;
 mod serve;
 mod simplestreams;

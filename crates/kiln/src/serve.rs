@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Config;
 use crate::credentials::Credentials;
+use crate::places;
 use crate::tls::{self, Source, TlsListener};
 
 /// How long a taken data directory is waited for, and how often it is looked at.
@@ -38,6 +39,7 @@ pub(crate) async fn serve(config: Config) -> Result<(), Error> {
     let data_dir = service.data_dir.clone();
     std::fs::create_dir_all(&data_dir).map_err(|error| format!("{}: {error}", data_dir.display()))?;
     let _lock = lock(&data_dir).await?;
+    places::claim(&service)?;
     let listener =
         TcpListener::bind(listen).await.map_err(|error| format!("listening on {listen}: {error}"))?;
     let own_authority = matches!(tls.as_ref().or(objects_tls.as_ref()), Some(Source::Authority { .. }));

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::arguments::{Connection, OutputForm, StoreCommand};
 use crate::client::{Client, Error};
 use crate::output;
+use crate::places;
 
 pub(super) async fn run(connection: &Connection, command: StoreCommand) -> Result<ExitCode, Error> {
     match command {
@@ -61,6 +62,7 @@ async fn open_catalog(config: &ServiceConfig) -> Result<Catalog, Error> {
         )
         .into());
     }
+    places::check(config)?;
     Ok(Catalog::open_sqlite(&path).await?)
 }
 

@@ -39,6 +39,8 @@ pub(super) fn refuse_overlaps(service: &ServiceConfig) -> Result<(), String> {
     let mut taken = vec![
         ("the instances".to_owned(), resolved(&service.instances_dir())),
         ("the data disks".to_owned(), resolved(&service.disks_dir())),
+        ("the sockets".to_owned(), resolved(&service.data_dir.join("run"))),
+        ("the authority".to_owned(), resolved(&service.data_dir.join("tls"))),
     ];
     for Region { id, .. } in &service.regions {
         let dir = resolved(&service.region_dir(id));
