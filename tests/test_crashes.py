@@ -211,7 +211,10 @@ def check_tasks(world):
 
 def check_operations(world):
     """What was begun is in the operation log, however soon after it the server was killed."""
-    logged = {entry["OperationRequestId"] for entry in world.owner.kiln("DescribeOperations", Limit=100)["OperationSet"]}
+    entries = world.owner.kiln("DescribeOperations", Limit=100)["OperationSet"]
+    logged = {entry["OperationRequestId"] for entry in entries}
+    # One request is under way at a time.
+    assert sum(entry["Result"] == "UNFINISHED" for entry in entries) <= world.rounds + 1
     begun = {task["RequestId"] for task in world.operator.tasks()} - world.logged
     assert begun <= logged, f"changes that the log does not know: {begun - logged}"
     world.logged |= begun

@@ -60,7 +60,7 @@ pub use keys::KeyHolder;
 pub use manifests::{ManifestRow, PublishedManifest};
 pub use market::ListingQuery;
 pub use messages::{DueDelivery, NewMessage};
-pub use operation_log::{OperationEntry, OperationQuery};
+pub use operation_log::{OperationEntry, OperationOutcome, OperationQuery};
 pub use snapshot_list::SnapshotQuery;
 pub use snapshots::SnapshotTotals;
 pub use store_state::{StoreEvent, StoreState};

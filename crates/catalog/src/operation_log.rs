@@ -32,6 +32,31 @@ pub struct OperationEntry {
     pub message: String,
 }
 
+/// How an operation went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationOutcome {
+    /// What was asked for was done.
+    Succeeded,
+    /// It was refused, or failed.
+    Refused,
+    /// It is under way, or was cut off.
+    Unfinished,
+}
+
+impl OperationEntry {
+    /// The code of one whose outcome is not known.
+    pub const UNFINISHED: &str = "InternalError.Unfinished";
+
+    /// How it went.
+    pub fn outcome(&self) -> OperationOutcome {
+        match self.code.as_str() {
+            "" => OperationOutcome::Succeeded,
+            Self::UNFINISHED => OperationOutcome::Unfinished,
+            _ => OperationOutcome::Refused,
+        }
+    }
+}
+
 /// Which operations are asked for; filters are joined.
 #[derive(Debug, Clone)]
 #[allow(missing_docs, reason = "the names say all")]
@@ -43,8 +68,7 @@ pub struct OperationQuery {
     pub action: Option<String>,
     /// One of the identifiers that it was done to.
     pub subject: Option<String>,
-    /// Only what succeeded, or only what was refused.
-    pub succeeded: Option<bool>,
+    pub outcome: Option<OperationOutcome>,
     /// Not before.
     pub from: Option<Timestamp>,
     /// Before.
@@ -63,7 +87,7 @@ impl Default for OperationQuery {
             region: None,
             action: None,
             subject: None,
-            succeeded: None,
+            outcome: None,
             from: None,
             until: None,
             offset: 0,
@@ -88,13 +112,16 @@ impl OperationQuery {
             query.push(" AND replace(' ' || subject || ' ', ").push_bind(format!(" {subject} "));
             query.push(", '') <> ' ' || subject || ' '");
         }
-        match self.succeeded {
+        match self.outcome {
             None => {}
-            Some(true) => {
+            Some(OperationOutcome::Succeeded) => {
                 query.push(" AND code = ''");
             }
-            Some(false) => {
-                query.push(" AND code <> ''");
+            Some(OperationOutcome::Unfinished) => {
+                query.push(" AND code = ").push_bind(OperationEntry::UNFINISHED);
+            }
+            Some(OperationOutcome::Refused) => {
+                query.push(" AND code <> '' AND code <> ").push_bind(OperationEntry::UNFINISHED);
             }
         }
         if let Some(from) = self.from {
@@ -142,10 +169,11 @@ impl Tx {
         self.count(insert).await
     }
 
-    /// Says how an operation went that was added before its outcome was known.
+    /// Says how an operation went that was added before its outcome was known: once.
     pub async fn end_operation(&mut self, number: i64, code: &str, message: &str) -> Result<()> {
-        let sql = "UPDATE operations SET code = $2, message = $3 WHERE number = $1";
-        self.change_some(query(sql).bind(number).bind(code).bind(message), "an operation of the log").await
+        let sql = "UPDATE operations SET code = $2, message = $3 WHERE number = $1 AND code = $4";
+        let update = query(sql).bind(number).bind(code).bind(message).bind(OperationEntry::UNFINISHED);
+        self.change_some(update, "the operation's outcome").await
     }
 
     /// A page of the log, newest first, and how many operations there are in all.

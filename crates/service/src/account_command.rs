@@ -2,7 +2,7 @@
 //!
 //! Plain data, as all of `command.rs`.
 
-use kiln_catalog::OperationEntry;
+use kiln_catalog::{OperationEntry, OperationOutcome};
 use kiln_model::{
     Account, ApiKey, ApplicationState, Contact, Email, ImportApplication, Limits, Message, Phone, RegionId,
     SecretId, SubAccount, SubAccountRole, Timestamp, Uin, ZoneId,
@@ -144,8 +144,8 @@ pub struct DescribeOperations {
     pub subject: Option<String>,
     /// A region.
     pub region: Option<RegionId>,
-    /// Only what succeeded, or only what was refused.
-    pub succeeded: Option<bool>,
+    /// Only what went so.
+    pub outcome: Option<OperationOutcome>,
     /// Not before.
     pub from: Option<Timestamp>,
     /// Before.

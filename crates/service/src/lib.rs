@@ -39,7 +39,7 @@ mod tickets;
 mod usage;
 
 pub use account_command::*;
-pub use actions::{OpenScreen, UNFINISHED};
+pub use actions::OpenScreen;
 pub use collection::{CollectionReport, collect_garbage};
 pub use command::*;
 pub use config::{CollectionConfig, InstanceConfig, InstanceNetwork, NotificationConfig, ServiceConfig};
@@ -50,7 +50,7 @@ pub use guest_settings::{
 };
 pub use judgement::{Judgement, JudgementError, judge};
 pub use key_pair_command::{KeyPairCommand, PrivateKey, SeenKeyPair};
-pub use kiln_catalog::{ImageView, KeyHolder, OperationEntry};
+pub use kiln_catalog::{ImageView, KeyHolder, OperationEntry, OperationOutcome};
 pub use maintenance::{StoreCheck, check_store};
 pub use market_command::{
     DescribeListings, Listings, MarketCommand, ModifyProvider, Providers, ReviewListing, SeenListing,

@@ -242,7 +242,7 @@ impl Service {
     /// missing there, however the process ends; then what it changed, or why it did not.
     ///
     /// # Errors
-    /// A [`Refusal`]; then nothing was changed.
+    /// A [`Refusal`]; then nothing but the operation log was changed.
     pub async fn perform(self: &Arc<Self>, caller: Caller, command: Command) -> Result<Answer, Refusal> {
         if !command.changes() {
             return actions::perform(self, &caller, command).await;

@@ -1,12 +1,15 @@
 //! The operation log, client tokens and messages.
 
-use kiln_catalog::{Catalog, ClientTokenUse, Error, NewMessage, OperationEntry, OperationQuery, Unique};
+use kiln_catalog::{
+    Catalog, ClientTokenUse, Error, NewMessage, OperationEntry, OperationOutcome, OperationQuery, Unique,
+};
 use kiln_model::{Channel, Contact, DeliveryState, MessageEvent, SecretId, Uin};
 use serde_json::json;
 
 use crate::sample::{ALICE, BOB, CAROL, at, beijing, guangzhou, insert_accounts};
 
 crate::on_every_database!(
+    an_operation_is_told_once_how_it_ended,
     operations_are_kept_newest_first,
     a_client_token_is_used_once,
     messages_wait_until_they_are_sent,
@@ -25,6 +28,23 @@ fn entry(account: Uin, action: &str, millis: i64) -> OperationEntry {
         code: String::new(),
         message: String::new(),
     }
+}
+
+async fn an_operation_is_told_once_how_it_ended(catalog: Catalog) {
+    let mut tx = catalog.write().await.expect("a turn");
+    let begun =
+        OperationEntry { code: OperationEntry::UNFINISHED.to_owned(), ..entry(ALICE, "CreateImage", 1) };
+    let number = tx.append_operation(&begun).await.expect("runs");
+    let outcomes =
+        [(OperationOutcome::Unfinished, 1), (OperationOutcome::Refused, 0), (OperationOutcome::Succeeded, 0)];
+    for (outcome, expected) in outcomes {
+        let query = OperationQuery { outcome: Some(outcome), ..OperationQuery::default() };
+        assert_eq!(tx.operations(&query).await.expect("readable").1, expected, "{outcome:?}");
+    }
+    tx.end_operation(number, "", "done").await.expect("runs");
+    let (entries, _) = tx.operations(&OperationQuery::default()).await.expect("readable");
+    assert_eq!((entries[0].outcome(), entries[0].message.as_str()), (OperationOutcome::Succeeded, "done"));
+    assert!(matches!(tx.end_operation(number, "Again", "").await, Err(Error::Stale(_))));
 }
 
 async fn operations_are_kept_newest_first(catalog: Catalog) {
@@ -49,8 +69,9 @@ async fn operations_are_kept_newest_first(catalog: Catalog) {
         (OperationQuery { actor: Some(CAROL), ..all.clone() }, 1),
         (OperationQuery { actor: Some(BOB), ..all.clone() }, 0),
         (OperationQuery { actor: Some(ALICE), ..all.clone() }, 2),
-        (OperationQuery { succeeded: Some(true), ..all.clone() }, 2),
-        (OperationQuery { succeeded: Some(false), ..all.clone() }, 1),
+        (OperationQuery { outcome: Some(OperationOutcome::Succeeded), ..all.clone() }, 2),
+        (OperationQuery { outcome: Some(OperationOutcome::Refused), ..all.clone() }, 1),
+        (OperationQuery { outcome: Some(OperationOutcome::Unfinished), ..all.clone() }, 0),
         (OperationQuery { from: Some(at(2)), ..all.clone() }, 2),
         (OperationQuery { until: Some(at(2)), ..all.clone() }, 1),
     ];

@@ -141,14 +141,11 @@ async fn market(service: &Arc<Service>, caller: &Caller, command: MarketCommand)
     }
 }
 
-/// The code of an operation of the log whose outcome is not known.
-pub const UNFINISHED: &str = "InternalError.Unfinished";
-
 /// What the operation log says about a command until its outcome is known.
 pub(crate) fn unfinished_operation(caller: &Caller, command: &Command) -> OperationEntry {
     let (action, subject) = name_and_subject(command);
     OperationEntry {
-        code: UNFINISHED.to_owned(),
+        code: OperationEntry::UNFINISHED.to_owned(),
         message: "It is not known how this ended. If the server was stopped meanwhile, look at what it was to change."
             .to_owned(),
         ..operation(caller, action, subject)

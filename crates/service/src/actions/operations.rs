@@ -22,7 +22,7 @@ pub(super) async fn describe(
         region: request.region,
         action: request.action,
         subject: request.subject,
-        succeeded: request.succeeded,
+        outcome: request.outcome,
         from: request.from,
         until: request.until,
         offset: request.offset,

@@ -6,7 +6,7 @@
 use kiln_model::{ApplicationState, Contact, Limits, RegionId, SecretId, SubAccountRole, Timestamp, Uin};
 use kiln_service::{
     AccountCommand, Command, CreateAccount, DescribeImportApplications, DescribeOperations,
-    ModifyAccountContact, ModifyImportPermission,
+    ModifyAccountContact, ModifyImportPermission, OperationOutcome,
 };
 
 use crate::error::Error;
@@ -208,7 +208,14 @@ pub(super) fn describe_operations(arguments: &Arguments) -> Result<Command, Erro
         action: arguments.text("ActionName"),
         subject: arguments.text("Subject"),
         region: arguments.text("RegionName").map(RegionId::from_trusted),
-        succeeded: arguments.choice("Result", &[("SUCCEEDED", true), ("REFUSED", false)])?,
+        outcome: arguments.choice(
+            "Result",
+            &[
+                ("SUCCEEDED", OperationOutcome::Succeeded),
+                ("REFUSED", OperationOutcome::Refused),
+                ("UNFINISHED", OperationOutcome::Unfinished),
+            ],
+        )?,
         from: time(arguments, "From")?,
         until: time(arguments, "Until")?,
         offset: arguments.integer("Offset").unwrap_or(0),

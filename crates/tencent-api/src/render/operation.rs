@@ -1,6 +1,6 @@
 //! The operation log, and the actions that there are.
 
-use kiln_service::{Answer, OperationEntry, UNFINISHED};
+use kiln_service::{Answer, OperationEntry, OperationOutcome};
 use serde_json::{Value, json};
 
 use super::members;
@@ -26,10 +26,10 @@ fn operation(entry: &OperationEntry) -> Value {
         "Subject": entry.subject,
         "RegionName": entry.region,
         "OperationRequestId": entry.request_id,
-        "Result": match entry.code.as_str() {
-            "" => "SUCCEEDED",
-            UNFINISHED => "UNFINISHED",
-            _ => "REFUSED",
+        "Result": match entry.outcome() {
+            OperationOutcome::Succeeded => "SUCCEEDED",
+            OperationOutcome::Refused => "REFUSED",
+            OperationOutcome::Unfinished => "UNFINISHED",
         },
         "ErrorCode": (!succeeded).then_some(&entry.code),
         // Of a success: what was made, and the task that goes on with it.
