@@ -5,7 +5,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import pytest
 import requests
-from cloud import refused
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+from cloud import GUANGZHOU, refused
 from object_clients import app_id, cos, s3, s3_refuses
 
 SECONDS = 600
@@ -50,7 +53,24 @@ def test_a_presigned_url_is_no_header(alice, bucket, scheme, covered, added):
     }
     url = address._replace(query=urlencode(fields, quote_via=quote)).geturl()
     answer = requests.put(url, headers=headers, timeout=30)
-    assert answer.status_code in (400, 403) and taken(alice, bucket) == [], answer.text
+    assert taken(alice, bucket) == []
+    if scheme.startswith("AWS4"):
+        assert answer.status_code == 403 and "presigned one without its signature" in answer.text, answer.text
+    else:
+        assert answer.status_code in (400, 403), answer.text
+
+
+def test_a_header_that_a_signature_leaves_out_is_refused(server, alice, bucket):
+    request = AWSRequest("PUT", f"{server.objects_endpoint}/{bucket}/unsaid", data=b"x")
+    S3SigV4Auth(Credentials(alice.secret_id, alice.secret_key), "s3", GUANGZHOU).add_auth(request)
+    put = lambda **more: requests.put(request.url, b"x", headers={**request.headers, **more}, timeout=30)  # noqa: E731
+    answer = put(**{"x-amz-meta-by": "him"})
+    assert answer.status_code == 403 and "does not cover x-amz-meta-by" in answer.text, answer.text
+    signed = request.headers["Authorization"]
+    for claimed in (signed.replace("host;", "host;X-Amz-Meta-By;"), f"SignedHeaders=x-amz-meta-by, {signed}"):
+        assert put(**{"Authorization": claimed, "x-amz-meta-by": "him"}).status_code in (400, 403)
+    assert taken(alice, bucket, "unsaid") == []
+    assert put().status_code == 200
 
 
 def test_the_parts_of_an_address_of_cos_are_the_same_in_every_case(server, alice, bucket):

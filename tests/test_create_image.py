@@ -12,7 +12,9 @@ from image_files import same_disk
 @pytest.fixture(scope="module")
 def server(make_server):
     # A guest that halts the processor never switches itself off.
-    return make_server(CONFIG.replace("power_off_grace_seconds = 240", "power_off_grace_seconds = 1") + BARE_DISKS).start()
+    grace = "power_off_grace_seconds = 240"
+    assert grace in CONFIG
+    return make_server(CONFIG.replace(grace, "power_off_grace_seconds = 1") + BARE_DISKS).start()
 
 
 @pytest.fixture(scope="module")

@@ -178,7 +178,7 @@ pub(crate) enum ImageCommand {
     Import(Box<Import>),
     /// Make an image of an instance, or of snapshots
     Create(CreateImage),
-    /// Copy an image to other regions
+    /// Copy an image to other regions; one that is shared with you to its own, where the operator allows it
     Copy {
         /// The image
         image: String,

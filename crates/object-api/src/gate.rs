@@ -194,15 +194,22 @@ async fn cos_key(access: &Access, request: &Parts, bucket_in_host: bool) -> S3Re
         }
     }
     let now = Timestamp::now().0.div_euclid(1000);
-    // An address can be handed on, also as a header: of a signature there, its age tells the two apart.
-    if bucket_in_host
-        && !signature.covers_header("host")
-        && (signature.in_query() || !signature.is_fresh(now))
-    {
-        return Err(refused(
-            S3ErrorCode::AccessDenied,
-            "The address is signed without its host, and would be good for other buckets. Sign the host, too.",
-        ));
+    if bucket_in_host && !signature.covers_header("host") {
+        // An address can be handed on, also as a header: of a signature there, its age tells the two apart.
+        let refusal = if signature.in_query() {
+            Some(
+                "The address is signed without its host, and would be good for other buckets. Sign the host, too.",
+            )
+        } else if signature.is_fresh(now) {
+            None
+        } else {
+            Some(
+                "The signature is older than 15 minutes and does not cover the host. Sign the host, too, or sign anew.",
+            )
+        };
+        if let Some(sentence) = refusal {
+            return Err(refused(S3ErrorCode::AccessDenied, sentence));
+        }
     }
     // Where the path begins with the bucket, COS's clients sign what comes after it.
     let bucket = signed.path.split('/').nth(1).filter(|_| !bucket_in_host);

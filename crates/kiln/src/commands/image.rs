@@ -260,16 +260,14 @@ async fn share(
     accounts: &[String],
 ) -> Result<(), Error> {
     // An owner sees what is in an image before others do.
-    let shown = match permission {
-        "SHARE" => findings::show(client, image).await,
-        _ => Ok(()),
-    };
+    let shares = permission == "SHARE";
+    let shown = if shares { findings::show(client, image).await } else { Ok(()) };
     let parameters = json!({ "ImageId": image, "AccountIds": accounts, "Permission": permission });
     let answer = client.cvm("ModifyImageSharePermission", &parameters).await?;
     if let Err(error) = shown {
         eprintln!("What is in image {image} could not be shown before: {error}");
     }
-    let verb = if permission == "SHARE" { "is shared" } else { "is no longer shared" };
+    let verb = if shares { "is shared" } else { "is no longer shared" };
     output::done(form, &answer, &format!("image {image} {verb} with {}", accounts.join(", ")));
     Ok(())
 }

@@ -21,7 +21,6 @@ pub(super) async fn perform(
 ) -> Result<Answer, Refusal> {
     if request.public {
         checks::require_operator_itself(caller)?;
-        checks::license_is_for_everybody(request.claim.license, &request.name, "be public")?;
     }
     if !caller.account.may_import {
         return Err(Refusal::denied(
@@ -41,6 +40,9 @@ pub(super) async fn perform(
     tags::check(&request.tags, &tags::CVM)?;
     let platform = platform(service, &request.claim)?;
     check_sha256(request.sha256.as_deref())?;
+    if request.public {
+        checks::license_is_for_everybody(request.claim.license, &request.name, "be public")?;
+    }
     if let Some(object) = own_object(service, caller, &request.url).await? {
         // It was allowed now, and is read later: the task keeps what it is, and no signature.
         request.url = object.to_url();

@@ -107,26 +107,25 @@ async fn modify_image_fee(
     Ok(Answer::Done)
 }
 
-/// That the fee is the operator's to set: no image that is sold, and none that was made from one, nor one whose owner
-/// owes another a fee for it.
+/// That the fee is the operator's to set: no image that is sold, and none that was made from one, nor one that carries
+/// another's fee.
 async fn fee_is_the_operators(tx: &mut Tx, image: &Image) -> Result<(), Refusal> {
-    if let Some(ancestor) = checks::anothers_fee(tx, image).await?.filter(|one| one.kind != ImageKind::Market)
-    {
-        return Err(Refusal::conflict(
-            "UnsupportedOperation.ImageCarriesFee",
-            format!("Image {} carries the fee of {}. Change that one.", image.id, ancestor.id),
-        ));
-    }
     let ancestor = match &image.fee_of {
         Some(ancestor) => tx.image(ancestor).await?,
         None => None,
     };
+    let refused = |why: String| Err(Refusal::conflict("UnsupportedOperation.ImageCarriesFee", why));
     let is_sold = |image: &Image| image.kind == ImageKind::Market;
-    if !is_sold(image) && !ancestor.as_ref().is_some_and(is_sold) {
-        return Ok(());
+    if is_sold(image) || ancestor.as_ref().is_some_and(is_sold) {
+        return refused(format!(
+            "Image {} has a provider's price, which is changed by SubmitListing and a review.",
+            image.id
+        ));
     }
-    Err(Refusal::conflict(
-        "UnsupportedOperation.ImageCarriesFee",
-        format!("Image {} has a provider's price, which is changed by SubmitListing and a review.", image.id),
-    ))
+    let (source, fee) = tx.image_fee_and_source(image).await?;
+    let is_anothers = ancestor.is_some_and(|ancestor| ancestor.owner != image.owner);
+    if source != image.id && is_anothers && fee != Price::default() {
+        return refused(format!("Image {} carries the fee of {source}. Change that one.", image.id));
+    }
+    Ok(())
 }

@@ -55,9 +55,10 @@ pub(super) async fn assemble(context: &JobContext, image: &ImageId) -> Result<()
     let system = image
         .system_disk()
         .ok_or_else(|| JobError::internal(format!("image {} is to be made of no system disk", image.id)))?;
+    let data_disks = image.disks.iter().filter(|disk| disk.usage == DiskUsage::Data).count();
     context.progress.begin("inspect", 0);
     let device = context.store()?.open_disk(&system.manifest).await?;
-    keep_report(context, &image, device, image.disks.len() - 1).await?;
+    keep_report(context, &image, device, data_disks).await?;
     let now = Timestamp::now();
     let mut tx = context.service.catalog.write().await?;
     tx.assert_fence(&context.task.id, context.task.fence).await?;
