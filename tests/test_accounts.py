@@ -88,6 +88,13 @@ def test_keys_of_its_own(server, alice, carol, bob):
     assert second.images()
     carol.kiln("DeleteApiKey", TargetSecretId=second.secret_id)
     refused("AuthFailure.SecretIdNotFound", second.images)
+    # Nobody locks himself out; others may lock him out.
+    alice.kiln("ModifyApiKey", TargetSecretId=third.secret_id, Enabled=False)
+    refused("FailedOperation.LastKey", carol.kiln, "DeleteApiKey", TargetSecretId=carol.secret_id)
+    refused("FailedOperation.LastKey", alice.kiln, "ModifyApiKey", TargetSecretId=alice.secret_id, Enabled=False)
+    alice.kiln("ModifyApiKey", TargetSecretId=carol.secret_id, Enabled=False)
+    refused("AuthFailure.SecretIdNotFound", carol.images)
+    alice.kiln("ModifyApiKey", TargetSecretId=carol.secret_id, Enabled=True)
     # The main account's keys, and other people's, are not a collaborator's.
     refused("InvalidSecretId.NotFound", carol.kiln, "DeleteApiKey", TargetSecretId=alice.secret_id)
     refused("InvalidSecretId.NotFound", bob.kiln, "DeleteApiKey", TargetSecretId=carol.secret_id)

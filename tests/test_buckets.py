@@ -645,8 +645,10 @@ def test_the_command_line_of_buckets(server, alice, large, tmp_path):
     assert told.returncode != 0 and (tmp_path / "victim").read_text() == "mine" and not (tmp_path / "link").exists()
     (tmp_path / "small").write_text("a few words\n")
     run("object", "put", tmp_path / "small", "by-hand/small")
+    run("object", "put", tmp_path / "small", "by-hand/in/")
+    assert s3(alice).head_object(Bucket=name, Key="in/small")["ContentLength"] == (tmp_path / "small").stat().st_size
     assert run("object", "get", "by-hand/small", "-").stdout == "a few words\n"
-    run("object", "delete", "by-hand/small")
+    run("object", "delete", "by-hand/small", "by-hand/in/small")
     told = run("bucket", "create", "By_Hand", check=False)
     assert told.returncode != 0 and "lower-case letters" in told.stderr
     url = run("object", "presign", "by-hand/dir/large file", "--seconds", "60").stdout.strip()

@@ -74,6 +74,11 @@ def test_a_regions_data_and_limits_are_as_the_configuration_says(make_server, ho
     assert (elsewhere / "objects" / "precious").exists()
     shutil.rmtree(elsewhere)
     mounted.rename(elsewhere)
+    # A copy is not taken for what was copied.
+    shutil.copytree(elsewhere, tmp_path / "copy")
+    server.config.write_text(server.config.read_text().replace(str(elsewhere), str(tmp_path / "copy")))
+    assert "is a copy" in refusal_to_start(server)
+    shutil.rmtree(elsewhere)
     server.start()
     assert owner.image(first, BEIJING).ImageState == "NORMAL"
     assert server.check_store()[BEIJING]["Packs"] > 0

@@ -17,6 +17,14 @@ def test_a_shared_image_becomes_ones_own(make_server, host, small_disk):
     [made] = bob.raw("SyncImages", **here, ImageName="kept")["ImageSet"]
     kept = bob.normal_image(made["ImageId"])
     assert (kept.ImageType, kept.ImageName, kept.ImageCreator) == ("PRIVATE_IMAGE", "kept", bob.uin)
+    # Whoever launches from it again is told again, though the command does not name it.
+    [instance] = bob.launched(image)
+    bob.stopped(instance)
+    told = server.run("instance", "reset", instance, account=bob)
+    assert f"Image {image} comes from another account" in told.stderr
+    bob.call("TerminateInstances", InstanceIds=[instance])
+    bob.instance_in("TERMINATED", instance)
+    assert f"SharedWith  {bob.uin}" in server.run("image", "show", image, account=alice).stdout
     alice.call("ModifyImageSharePermission", ImageId=image, AccountIds=[bob.uin], Permission="CANCEL")
     alice.call("DeleteImages", ImageIds=[image])
     server.collect()

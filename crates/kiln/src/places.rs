@@ -1,17 +1,17 @@
 //! Whose the directories of regions are. What removes files that nothing names must only ever look at its own: so each
 //! directory says which installation's and which region's it is, and the data directory knows which regions have one.
 //!
-//! A directory on a disk that is not mounted is thereby not taken for a new and empty one, nor that of another region or
-//! of another server for one's own.
+//! A directory on a disk that is not mounted is thereby not taken for a new and empty one, nor that of another region, of
+//! another server, or a copy for one's own.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kiln_model::RegionId;
 use kiln_service::ServiceConfig;
 
-/// In the data directory: the installation's identifier, then the regions that have a directory, one to a line.
+/// In the data directory: the installation's identifier, then the regions and where each was last, one to a line.
 const INSTALLATION: &str = "installation";
 /// In a region's directory: the installation's identifier and the region's.
 const MARK: &str = "region";
@@ -25,7 +25,7 @@ pub(crate) fn claim(config: &ServiceConfig) -> Result<(), String> {
     let mut installation = match Installation::read(&file)? {
         Some(installation) => installation,
         None => {
-            let new = Installation { id: uuid::Uuid::new_v4().to_string(), regions: BTreeSet::new() };
+            let new = Installation { id: uuid::Uuid::new_v4().to_string(), regions: BTreeMap::new() };
             // Before any directory says that it is this installation's.
             new.write(&file)?;
             new
@@ -33,8 +33,12 @@ pub(crate) fn claim(config: &ServiceConfig) -> Result<(), String> {
     };
     for region in &config.regions {
         let dir = config.region_dir(&region.id);
+        // Of what is in the data directory the place there, which goes where that goes.
+        let place = dir.strip_prefix(&config.data_dir).unwrap_or(&dir).to_owned();
+        let last = installation.regions.get(&region.id).filter(|last| **last != place);
+        let last = last.map(|last| config.data_dir.join(last));
         if !installation.has_marked(&region.id, &dir)? {
-            if installation.regions.contains(&region.id) {
+            if installation.regions.contains_key(&region.id) {
                 return Err(installation.missing(&region.id, &dir, &file));
             }
             if config.region_dirs.contains_key(&region.id) && !is_empty(&dir)? {
@@ -46,8 +50,22 @@ pub(crate) fn claim(config: &ServiceConfig) -> Result<(), String> {
             }
             std::fs::create_dir_all(&dir).map_err(|error| failed(&dir, &error))?;
             write(&dir.join(MARK), &installation.mark(&region.id))?;
+        } else if let Some(last) = last
+            && installation.has_marked(&region.id, &last).unwrap_or_default()
+        {
+            return Err(format!(
+                "regions: the data of {} were last in {}, and are there still: {} is a copy. Keep one of them: name it as \
+                 data_dir, and rename or remove the other",
+                region.id,
+                last.display(),
+                dir.display()
+            ));
         }
-        installation.regions.insert(region.id.clone());
+        installation.regions.insert(region.id.clone(), place);
+    }
+    let is_served = |id: &RegionId| config.regions.iter().any(|region| region.id == *id);
+    for id in installation.regions.keys().filter(|id| !is_served(id)) {
+        tracing::warn!(region = %id, "the configuration has this region no more: what is in it is kept, and nobody sees it");
     }
     installation.write(&file)
 }
@@ -59,7 +77,7 @@ pub(crate) fn claim(config: &ServiceConfig) -> Result<(), String> {
 pub(crate) fn check(config: &ServiceConfig) -> Result<(), String> {
     let file = config.data_dir.join(INSTALLATION);
     let Some(installation) = Installation::read(&file)? else { return Ok(()) };
-    for region in config.regions.iter().filter(|region| installation.regions.contains(&region.id)) {
+    for region in config.regions.iter().filter(|region| installation.regions.contains_key(&region.id)) {
         let dir = config.region_dir(&region.id);
         if !installation.has_marked(&region.id, &dir)? {
             return Err(installation.missing(&region.id, &dir, &file));
@@ -70,8 +88,8 @@ pub(crate) fn check(config: &ServiceConfig) -> Result<(), String> {
 
 struct Installation {
     id: String,
-    /// Those whose directories it has marked.
-    regions: BTreeSet<RegionId>,
+    /// Those whose directories it has marked, and the directories, as seen from the data directory.
+    regions: BTreeMap<RegionId, PathBuf>,
 }
 
 impl Installation {
@@ -79,11 +97,16 @@ impl Installation {
         let Some(text) = read(file)? else { return Ok(None) };
         let mut lines = text.lines().map(str::to_owned);
         let id = lines.next().unwrap_or_default();
-        Ok(Some(Self { id, regions: lines.map(RegionId::from_trusted).collect() }))
+        let place = |line: String| {
+            let (region, dir) = line.split_once(' ')?;
+            Some((RegionId::from_trusted(region.to_owned()), PathBuf::from(dir)))
+        };
+        Ok(Some(Self { id, regions: lines.filter_map(place).collect() }))
     }
 
     fn write(&self, file: &Path) -> Result<(), String> {
-        let regions: String = self.regions.iter().map(|region| format!("{region}\n")).collect();
+        let line = |(region, dir): (&RegionId, &PathBuf)| format!("{region} {}\n", dir.display());
+        let regions: String = self.regions.iter().map(line).collect();
         write(file, &format!("{}\n{regions}", self.id))
     }
 

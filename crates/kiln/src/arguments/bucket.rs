@@ -26,7 +26,7 @@ pub(crate) enum ObjectCommand {
     Put {
         /// The file
         file: PathBuf,
-        /// BUCKET/KEY
+        /// BUCKET/KEY; where it ends with a slash, the name of the file follows. What has the key is replaced
         object: String,
     },
     /// Download an object; a download to a file that was interrupted goes on

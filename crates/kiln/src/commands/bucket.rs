@@ -41,7 +41,12 @@ pub(super) async fn run_object(
 ) -> Result<(), Error> {
     match command {
         ObjectCommand::Put { file, object } => {
-            let place = objects.place(&object)?;
+            let mut place = objects.place(&object)?;
+            if place.key.ends_with('/') {
+                let name = file.file_name().and_then(|name| name.to_str());
+                place.key +=
+                    name.ok_or_else(|| format!("{}: its name can be no key; give one", file.display()))?;
+            }
             objects.put_file(&file, &place).await?;
             done(form, &place, "stored");
         }

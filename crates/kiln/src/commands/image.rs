@@ -39,6 +39,13 @@ pub(super) async fn run(
         ImageCommand::Show { image } => {
             let answer = client.cvm("DescribeImages", &json!({ "ImageIds": [image] })).await?;
             show(form, &answer);
+            if form == OutputForm::Table && answer["ImageSet"][0]["ImageType"] == type_name(ImageType::Custom)
+            {
+                let shares = client.cvm("DescribeImageSharePermission", &json!({ "ImageId": image })).await?;
+                let shares = shares["SharePermissionSet"].as_array().into_iter().flatten();
+                let accounts: Vec<_> = shares.map(|share| output::text(&share["AccountId"])).collect();
+                show_field("SharedWith", &json!(accounts.join(" ")));
+            }
             Ok(())
         }
         ImageCommand::Report { image } => {
@@ -124,11 +131,15 @@ fn show(form: OutputForm, answer: &Value) {
     match (form, image.as_object()) {
         (OutputForm::Table, Some(fields)) => {
             for (name, value) in fields {
-                output::line(&format!("{name:>20}  {}", output::text(value)));
+                show_field(name, value);
             }
         }
         _ => output::json(image),
     }
+}
+
+fn show_field(name: &str, value: &Value) {
+    output::line(&format!("{name:>20}  {}", output::text(value)));
 }
 
 async fn import_image(client: &Client, connection: &Connection, import: Import) -> Result<(), Error> {
@@ -221,6 +232,9 @@ async fn copy(
     let answer = client.cvm("SyncImages", &parameters).await?;
     for copy in answer["ImageSet"].as_array().into_iter().flatten() {
         let region = copy["Region"].as_str().unwrap_or_default();
+        if form == OutputForm::Table {
+            output::line(&format!("in {region}:"));
+        }
         finish(client, region, form, &copy["ImageId"], no_wait).await?;
     }
     Ok(())

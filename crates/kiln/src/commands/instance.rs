@@ -124,6 +124,12 @@ fn login(key_pairs: &[String], password_stdin: bool) -> Result<Option<Value>, Er
     Ok((!login.is_empty()).then_some(Value::Object(login)))
 }
 
+/// The image of an instance, if that is seen; what is done with the instance says what is wrong with it.
+async fn image_of(client: &Client, instance: &str) -> Option<String> {
+    let answer = client.cvm("DescribeInstances", &json!({ "InstanceIds": [instance] })).await.ok()?;
+    answer["InstanceSet"][0]["ImageId"].as_str().map(str::to_owned)
+}
+
 async fn reset(client: &Client, form: OutputForm, request: Reset) -> Result<(), Error> {
     let mut parameters = json!({ "InstanceId": request.instance });
     let fields = [
@@ -136,8 +142,12 @@ async fn reset(client: &Client, form: OutputForm, request: Reset) -> Result<(), 
             parameters[name] = value;
         }
     }
-    if let Some(image) = parameters["ImageId"].as_str() {
-        findings::warn_if_shared(client, image).await;
+    let image = match parameters["ImageId"].as_str() {
+        Some(image) => Some(image.to_owned()),
+        None => image_of(client, &request.instance).await,
+    };
+    if let Some(image) = image {
+        findings::warn_if_shared(client, &image).await;
     }
     client.cvm("ResetInstance", &parameters).await?;
     show_launched(client, form, &json!([request.instance]), request.no_wait).await

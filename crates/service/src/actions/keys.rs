@@ -56,7 +56,7 @@ pub(super) async fn modify(
     let mut tx = service.catalog.write().await?;
     let key = managed_key(&mut tx, caller, secret_id).await?;
     if !enabled {
-        keep_one_enabled(&mut tx, &key).await?;
+        keep_one_enabled(&mut tx, caller, &key).await?;
     }
     tx.set_api_key_enabled(key.uin, secret_id, enabled).await?;
     tx.commit().await?;
@@ -70,7 +70,7 @@ pub(super) async fn delete(
 ) -> Result<Answer, Refusal> {
     let mut tx = service.catalog.write().await?;
     let key = managed_key(&mut tx, caller, secret_id).await?;
-    keep_one_enabled(&mut tx, &key).await?;
+    keep_one_enabled(&mut tx, caller, &key).await?;
     tx.delete_api_key(key.uin, secret_id).await?;
     tx.commit().await?;
     Ok(Answer::Done)
@@ -100,15 +100,26 @@ async fn managed_key(tx: &mut Tx, caller: &Caller, secret_id: &SecretId) -> Resu
     })
 }
 
-/// The last working key of the operator stays, or nobody could ever sign as the operator again.
-async fn keep_one_enabled(tx: &mut Tx, key: &ApiKey) -> Result<(), Refusal> {
-    let operator = tx.operator().await?.is_some_and(|operator| operator.uin == key.holder());
-    let others = tx.api_keys(key.holder()).await?.iter().any(|k| k.enabled && k.secret_id != key.secret_id);
-    if !operator || others {
+/// The last working key stays of whoever signs with it, who could ask for nothing any more; and the operator's, whoever
+/// asks: nobody could ever sign as the operator again.
+async fn keep_one_enabled(tx: &mut Tx, caller: &Caller, key: &ApiKey) -> Result<(), Refusal> {
+    let holder = key.holder();
+    if tx.api_keys(holder).await?.iter().any(|other| other.enabled && other.secret_id != key.secret_id) {
         return Ok(());
     }
-    Err(Refusal::conflict(
-        "FailedOperation.LastOperatorKey",
-        "This is the operator's last working key. Create another one first.",
-    ))
+    if tx.operator().await?.is_some_and(|operator| operator.uin == holder) {
+        return Err(Refusal::conflict(
+            "FailedOperation.LastOperatorKey",
+            "This is the operator's last working key. Create another one first.",
+        ));
+    }
+    if key.secret_id == caller.secret_id {
+        return Err(Refusal::conflict(
+            "FailedOperation.LastKey",
+            format!(
+                "This is the last working key of {holder}, and it signs this request. Create another one first."
+            ),
+        ));
+    }
+    Ok(())
 }
