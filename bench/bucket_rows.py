@@ -64,16 +64,21 @@ def bucket_imports(session):
 def uploads(session):
     """`kiln object put` of the test disk's file."""
     image, server = session.system.image, session.server
-    bucket, copied = Bucket(server, server.account("upload")), session.work / "copied"
+    bucket, copied, keys = Bucket(server, server.account("upload")), session.work / "copied", []
+
+    def put():
+        bucket.put(image, "disk")
+        keys.append("disk")
 
     def clean():
-        bucket.delete("disk")
+        while keys:
+            bucket.delete(keys.pop())
         remove(copied)
 
     series = interleaved(
         session.repeats,
         clean=clean,
-        kiln=Way(lambda _: lambda: bucket.put(image, "disk"), lambda: own_cpu() + process_cpu(server.process.pid)),
+        kiln=Way(lambda _: put, lambda: own_cpu() + process_cpu(server.process.pid)),
         peer=tool(lambda _: peers.copy(image, copied)),
     )
     note = f"{image.stat().st_size / series['kiln'].median / 1e6:.0f} MB/s; client and server share the cores"
