@@ -71,7 +71,8 @@ fn shared_may_be_copied(
         return Err(Refusal::denied(
             "UnauthorizedOperation.ImageNotBelongToAccount",
             format!(
-                "Image {id} is shared with you; a shared image cannot be copied here. Ask its owner to copy it, or the operator to allow copies."
+                "Image {id} is shared with you; a shared image cannot be copied here. Ask its owner to \
+                 copy it, or the operator to allow copies."
             ),
         ));
     }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use kiln_catalog::TaskQuery;
-use kiln_model::{Role, Task, TaskEvent, TaskId, TaskKind, TaskState, Timestamp};
+use kiln_model::{Role, Task, TaskEvent, TaskId, TaskKind, TaskState};
 
-use crate::jobs::{cancelled, record_failure, tell_of_failure};
+use crate::jobs::{cancelled, record_end};
 use crate::{Answer, Caller, DescribeTasks, Refusal, Service, checks};
 
 pub(super) async fn describe(
@@ -54,9 +54,7 @@ pub(super) async fn cancel(service: &Arc<Service>, caller: &Caller, id: &TaskId)
     match task.state {
         TaskState::Queued => {
             let failure = cancelled();
-            record_failure(service, &mut tx, &task, &failure).await?;
-            tell_of_failure(service, &mut tx, &task, &failure).await?;
-            tx.finish_task(id, task.fence, TaskEvent::Cancelled, Some(&failure), Timestamp::now()).await?;
+            record_end(service, &mut tx, &task, TaskEvent::Cancelled, &failure).await?;
         }
         TaskState::Running => {
             tx.request_cancel(id).await?;

@@ -31,7 +31,7 @@ pub(crate) use disk_content::new_file;
 pub(crate) use export::output_format;
 pub(crate) use import::sweep_staging;
 pub(crate) use launch::seed_components;
-pub(crate) use worker::{cancelled, record_failure, spawn_workers, tell_of_failure};
+pub(crate) use worker::{cancelled, record_end, spawn_workers};
 
 use crate::Service;
 use crate::ledger::TaskLedger;

@@ -188,9 +188,7 @@ async fn end_without_result(context: &JobContext, error: JobError) {
     let recorded = async {
         let mut tx = context.service.catalog.write().await?;
         tx.assert_fence(&task.id, task.fence).await?;
-        record_failure(&context.service, &mut tx, task, &failure).await?;
-        tell_of_failure(&context.service, &mut tx, task, &failure).await?;
-        tx.finish_task(&task.id, task.fence, event, Some(&failure), Timestamp::now()).await?;
+        record_end(&context.service, &mut tx, task, event, &failure).await?;
         tx.commit().await
     };
     if let Err(error) = recorded.await {
@@ -198,8 +196,23 @@ async fn end_without_result(context: &JobContext, error: JobError) {
     }
 }
 
+/// Ends a task that came to nothing: what it was to make or change is as a failure leaves it, and those who ought to know
+/// are told.
+pub(crate) async fn record_end(
+    service: &Service,
+    tx: &mut Tx,
+    task: &Task,
+    event: TaskEvent,
+    failure: &Failure,
+) -> kiln_catalog::Result<()> {
+    record_failure(service, tx, task, failure).await?;
+    tell_of_failure(service, tx, task, failure).await?;
+    tx.finish_task(&task.id, task.fence, event, Some(failure), Timestamp::now()).await?;
+    Ok(())
+}
+
 /// What was accepted and came to nothing is in the operation log, too; an importer is told of it.
-pub(crate) async fn tell_of_failure(
+async fn tell_of_failure(
     service: &Service,
     tx: &mut Tx,
     task: &Task,
@@ -276,7 +289,7 @@ fn internal() -> Failure {
 }
 
 /// Puts what the task was to make or change into the state that a failure leaves it in.
-pub(crate) async fn record_failure(
+async fn record_failure(
     service: &Service,
     tx: &mut Tx,
     task: &Task,
