@@ -7,23 +7,16 @@ from conftest import BARE_DISKS, CONFIG
 
 IMPORT = {"Architecture": "x86_64", "OsType": "Debian", "OsVersion": "12"}
 IMAGES_PER_REGION = 2
-REGIONS = """
-[[regions]]
-id = "ap-guangzhou"
-short = "gz"
-name = "Guangzhou"
-copying = true
-zones = [{ id = "ap-guangzhou-3", name = "Guangzhou Zone 3", number = 100003 }]
 
-[[regions]]
-id = "ap-beijing"
-short = "bj"
-name = "Beijing"
-copying = true
-zones = [{ id = "ap-beijing-3", name = "Beijing Zone 3", number = 800003 }]
-data_dir = "BEIJING_DIR"
 
-"""
+def region(identifier, short, name, number, more=""):
+    zone = f'{{ id = "{identifier}-3", name = "{name} Zone 3", number = {number} }}'
+    plain = f'id = "{identifier}"\nshort = "{short}"\nname = "{name}"\ncopying = true\nzones = [{zone}]'
+    return f"[[regions]]\n{plain}\n{more}\n"
+
+
+def two_regions(beijing_dir):
+    return region(GUANGZHOU, "gz", "Guangzhou", 100003) + region(BEIJING, "bj", "Beijing", 800003, f'data_dir = "{beijing_dir}"')
 
 
 def refusal_to_start(server):
@@ -41,7 +34,7 @@ def test_a_regions_data_and_limits_are_as_the_configuration_says(make_server, ho
     preset = 'preset = "current"\n'
     assert preset in CONFIG
     config = CONFIG.replace(preset, f"{preset}images_per_region = {IMAGES_PER_REGION}\n")
-    server = make_server(config + REGIONS.replace("BEIJING_DIR", str(elsewhere)) + BARE_DISKS).start()
+    server = make_server(config + two_regions(elsewhere) + BARE_DISKS).start()
     owner = server.create_account("owner")
     url = host.url("small.qcow2")
     regions = server.data_dir / "regions"
@@ -82,3 +75,21 @@ def test_a_regions_data_and_limits_are_as_the_configuration_says(make_server, ho
     server.start()
     assert owner.image(first, BEIJING).ImageState == "NORMAL"
     assert server.check_store()[BEIJING]["Packs"] > 0
+
+
+def test_another_ones_directory_is_not_taken(make_server, tmp_path):
+    place = tmp_path / "beijing"
+    config = CONFIG + two_regions(place)
+    make_server(config).start().stop()
+    assert "data of another installation of Kiln" in refusal_to_start(make_server(config))
+    own = place.rename(tmp_path / "own")
+    place.mkdir()
+    (place / "precious").write_text("a stranger's")
+    assert f"{place} is not empty" in refusal_to_start(make_server(config))
+    assert [path.name for path in place.iterdir()] == ["precious"] and (own / "region").is_file()
+    # Two of one installation.
+    server = make_server(CONFIG + two_regions(tmp_path / "third")).start()
+    server.stop()
+    shutil.copytree(server.data_dir / "regions" / GUANGZHOU, tmp_path / "fourth")
+    server.config.write_text(CONFIG + two_regions(tmp_path / "fourth"))
+    assert f"are the data of {GUANGZHOU}, not of {BEIJING}" in refusal_to_start(server)
